@@ -1,0 +1,1 @@
+"""matterloop: from a wish to ranked, checked crystals."""

@@ -1,0 +1,49 @@
+"""The few errors that matterloop raises on purpose; each says what was got, what is allowed and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MatterloopError(Exception):
+    """Base of every error raised on purpose; the command line prints its text without a traceback."""
+
+
+class BadInput(MatterloopError, ValueError):
+    """Input from outside that cannot be used. `where` names the file, row or field it came from."""
+
+    def __init__(self, message: str, where: str = ""):
+        self.where = where
+        super().__init__(f"{where}: {message}" if where else message)
+
+
+class Missing(MatterloopError, LookupError):
+    """A name that nothing answers to; the text offers the nearest known names."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str] = ()):
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        if near:
+            hint = f"; did you mean {', '.join(near)}?"
+        elif known:
+            hint = f"; known: {', '.join(known[:20])}{', ...' if len(known) > 20 else ''}"
+        else:
+            hint = ""
+        self.kind, self.name, self.near = kind, name, near
+        super().__init__(f"no {kind} called {name!r}{hint}")
+
+
+class NeedsPackage(MatterloopError, ImportError):
+    """An optional package is not installed; the text says which, what for and how to get it."""
+
+    def __init__(self, package: str, purpose: str, install: str = ""):
+        super().__init__(f"{purpose} needs the package {package!r}, which is not installed; run: pip install {install or package}")
+
+
+class NotConverged(MatterloopError, RuntimeError):
+    """An iteration stopped at its limit; `state` holds the last state reached."""
+
+    def __init__(self, message: str, state=None):
+        self.state = state
+        super().__init__(message)

@@ -1,0 +1,54 @@
+"""Sums, means, extremes and softmax over runs of rows: the one place where rows are reduced into bins."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def segment_sum(values: Tensor, index: Tensor, size: int) -> Tensor:
+    """Sum rows of `values` (rows, ...) into `size` bins chosen by `index` (rows,): (size, ...)."""
+    return values.new_zeros(size, *values.shape[1:]).index_add(0, index, values)
+
+
+def segment_count(index: Tensor, size: int) -> Tensor:
+    """(size,) number of rows in each bin."""
+    return torch.bincount(index, minlength=size)
+
+
+def segment_mean(values: Tensor, index: Tensor, size: int) -> Tensor:
+    """Average rows per bin; empty bins give 0."""
+    count = segment_count(index, size).clamp(min=1).to(values)
+    return segment_sum(values, index, size) / count.view(-1, *[1] * (values.dim() - 1))
+
+
+def segment_max(values: Tensor, index: Tensor, size: int, empty: float = float("-inf")) -> Tensor:
+    """Largest row per bin, elementwise; empty bins give `empty`."""
+    shape = (size, *values.shape[1:])
+    where = index.view(-1, *[1] * (values.dim() - 1)).expand_as(values)
+    return torch.full(shape, empty, dtype=values.dtype, device=values.device).scatter_reduce(0, where, values, "amax")
+
+
+def segment_min(values: Tensor, index: Tensor, size: int, empty: float = float("inf")) -> Tensor:
+    """Smallest row per bin, elementwise; empty bins give `empty`."""
+    return -segment_max(-values, index, size, -empty)
+
+
+def segment_softmax(score: Tensor, index: Tensor, size: int) -> Tensor:
+    """Softmax of `score` (rows, ...) within each bin, stable for large scores."""
+    top = segment_max(score.detach(), index, size, 0.0)[index]
+    weight = (score - top).exp()
+    return weight / segment_sum(weight, index, size)[index]
+
+
+def offsets_of(counts: Tensor) -> Tensor:
+    """(B+1,) starts of runs of lengths `counts` (B,), the total last."""
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+def runs(starts: Tensor, counts: Tensor) -> Tensor:
+    """Concatenation of arange(start, start + count) for every run, without a loop: (counts.sum(),)."""
+    total = int(counts.sum())
+    begin = offsets_of(counts)[:-1]
+    shift = (starts - begin).repeat_interleave(counts, output_size=total)
+    return torch.arange(total, device=counts.device) + shift
