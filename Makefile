@@ -1,0 +1,36 @@
+# `make demo` and `make test` do everything on a fresh machine; both call `make setup`.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+export MATTERLOOP_DATA ?= $(abspath ../shared/data)
+export OMP_NUM_THREADS ?=
+SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+
+.PHONY: setup demo test test-full reference clean postgres
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("matterloop needs Python 3.11 or newer, found " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(SUDO) apt-get install -y python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip "setuptools>=77,<82" wheel
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	@touch $@
+
+demo: setup
+	$(BIN)/matterloop discover "stable ternary oxides of lithium with fewer than 16 atoms" --count 120 --seed 0 --out runs/demo --overwrite
+	@echo "open runs/demo/report.html"
+
+test: setup postgres
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-full: setup postgres
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+postgres:
+	@bash .ci/postgres.sh
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache
