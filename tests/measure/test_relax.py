@@ -1,0 +1,295 @@
+"""Claims of measure/relax.py and measure/optimizers.py, on an analytic pair potential; minima against ASE's own optimisers."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from matterloop.base.errors import BadInput, Missing, NeedsPackage
+from matterloop.base.registry import find, load
+from matterloop.base.units import gpa_to_stress
+from matterloop.crystal.graph import Within
+from matterloop.crystal.segments import segment_sum
+from matterloop.crystal.state import Crystals
+from matterloop.measure.relax import Frame, relax
+from matterloop.potential.oracle import Labels, Potential
+
+class Morse(Potential):
+    """D (1 - exp(-a (r - r0)))^2 - D between all pairs, times (1 - (r/rc)^2)^3: smooth to second order at the cutoff."""
+
+    name, energy_scheme = "morse", "morse"
+    depth, width, length, cutoff = 0.4, 1.6, 2.6, 6.0
+
+    def energy(self, crystals):
+        graph = Within(self.cutoff)(crystals)
+        r = graph.vectors(crystals).norm(dim=-1)
+        pair = self.depth * ((1 - torch.exp(-self.width * (r - self.length))) ** 2 - 1) * (1 - (r / self.cutoff) ** 2) ** 3
+        return segment_sum(pair / 2, graph.owner(crystals), len(crystals))
+
+
+def fcc(a=3.7, n=4):
+    frac = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]][:n]
+    return Crystals.of(frac, [29] * n, np.eye(3) * a)
+
+
+def rattled(crystals, seed, amount=0.1, strain=0.04):
+    rng = np.random.default_rng(seed)
+    bend = rng.normal(size=(len(crystals), 3, 3)) * strain
+    cell = crystals.cell @ torch.from_numpy(np.eye(3) + bend)
+    inverse = torch.linalg.inv(cell)[crystals.owner]
+    push = torch.from_numpy(rng.normal(size=(crystals.atoms, 3)) * amount)
+    return crystals.put(cell=cell, frac=crystals.frac + torch.bmm(push[:, None], inverse)[:, 0])
+
+
+def batch(count=6):
+    shapes = [fcc(3.6), fcc(3.9, 1).recelled(torch.eye(3)), fcc(3.8).repeated(1, 1, 2), Crystals.of([[0, 0, 0], [0.5, 0.5, 0.5]], [26, 26], np.eye(3) * 2.9)]
+    return Crystals.join([rattled(shapes[i % 4], i) for i in range(count)])
+
+
+@pytest.mark.parametrize("optimizer", ["fire", "lbfgs"])
+def test_a_rattled_crystal_returns_to_fcc(optimizer):
+    result = relax(rattled(fcc(), 1), Morse(), optimizer=optimizer, fmax=1e-3, smax=1e-5)
+    one = result[0]
+    perfect = relax(fcc(), Morse(), optimizer="lbfgs", fmax=1e-6, smax=1e-8)[0]
+    assert one.converged and one.reason == "" and one.fmax <= 1e-3 and one.smax <= 1e-5
+    assert one.energy == pytest.approx(perfect.energy, abs=4e-5)
+    assert float(one.crystal.volume) == pytest.approx(float(perfect.crystal.volume), rel=1e-4)
+    assert one.energies[-1] == one.energy and len(one.energies) == one.steps + 1
+
+
+@pytest.mark.parametrize("optimizer", ["fire", "lbfgs"])
+def test_end_points_agree_with_ase(optimizer):
+    from ase.calculators.calculator import Calculator, all_changes
+    from ase import Atoms
+    from ase.filters import FrechetCellFilter
+    from ase.optimize import BFGS
+
+    class Wrapped(Calculator):
+        implemented_properties = ["energy", "forces", "stress"]
+
+        def calculate(self, atoms=None, properties=None, system_changes=all_changes):
+            super().calculate(atoms, properties, system_changes)
+            labels = Morse().label(Crystals.of(atoms.get_scaled_positions(), atoms.numbers, atoms.cell.array, periodic=atoms.pbc))
+            stress = labels.stress[0].numpy()
+            self.results = {
+                "energy": float(labels.energy), "forces": labels.forces.numpy(),
+                "stress": stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]}
+
+    for start in batch(4):
+        atoms = Atoms(start.species.numpy(), scaled_positions=start.frac.numpy(), cell=start.cell[0].numpy(), pbc=True, calculator=Wrapped())
+        BFGS(FrechetCellFilter(atoms), logfile=None).run(fmax=1e-3, steps=500)
+        ours = relax(start, Morse(), optimizer=optimizer, fmax=1e-3, smax=1e-4)[0]
+        assert ours.converged
+        assert ours.energy_per_atom == pytest.approx(atoms.get_potential_energy() / len(atoms), abs=1e-4)
+
+
+@pytest.mark.parametrize("pressure", [0.0, gpa_to_stress(20.0)])
+def test_generalised_forces_are_minus_the_gradient_of_the_enthalpy(pressure):
+    frame = Frame.of(batch(4), True)
+    x = frame.coordinates() + 0.05 * torch.randn(len(frame.owner), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    w = x[frame.cell_rows]
+    x[frame.cell_rows] = (w + w.mT) / 2
+
+    def enthalpy(x):
+        crystals = frame.crystals(x)
+        return float((Morse().label(crystals).energy + pressure * crystals.volume).sum())
+
+    now = frame.crystals(x)
+    labels = Morse().label(now)
+    force = frame.force(x, labels.forces, labels.stress + pressure * torch.eye(3), now.volume)
+    rng = torch.Generator().manual_seed(1)
+    for _ in range(4):
+        way = torch.randn(x.shape, dtype=torch.float64, generator=rng)
+        v = way[frame.cell_rows]
+        way[frame.cell_rows] = (v + v.mT) / 2
+        numeric = (enthalpy(x + 1e-5 * way) - enthalpy(x - 1e-5 * way)) / 2e-5
+        assert -float((force * way).sum()) == pytest.approx(numeric, rel=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["fire", "lbfgs"])
+def test_result_does_not_depend_on_the_neighbours_in_the_batch(optimizer):
+    crystals = batch(6)
+    settings = {"optimizer": optimizer, "fmax": 0.01, "smax": 1e-3}
+    together = relax(crystals, Morse(), batch_atoms=1000, **settings)
+    for limit in (8, 13):
+        few = relax(crystals, Morse(), batch_atoms=limit, **settings)
+        assert [r.steps for r in few] == [r.steps for r in together]
+        assert torch.allclose(few.energies, together.energies, atol=1e-9, rtol=0)
+        assert torch.allclose(few.crystals.cell, together.crystals.cell, atol=1e-6, rtol=0)
+        assert torch.allclose(few.crystals.frac, together.crystals.frac, atol=1e-6, rtol=0)
+    assert together.calls == max(r.steps for r in together) + 1
+    assert together.evaluations == sum(r.steps + 1 for r in together)
+
+
+def test_window_respects_its_limit_and_refills_at_once():
+    seen = []
+
+    class Watching(Morse):
+        def label(self, crystals, keep_graph=False):
+            seen.append(crystals.counts.tolist())
+            return super().label(crystals)
+
+    crystals = batch(8)
+    result = relax(crystals, Watching(), batch_atoms=10, optimizer="lbfgs")
+    assert bool(result.converged.all())
+    assert all(sum(counts) <= 10 for counts in seen)
+    order = []
+    relax(crystals, Morse(), batch_atoms=10, optimizer="lbfgs", on_done=lambda i, one: order.append(i))
+    assert sorted(order) == list(range(8))
+    assert len(seen) < sum(r.steps + 1 for r in result)
+
+
+def test_pressure_compresses_until_the_stress_balances_it():
+    pressure = gpa_to_stress(30.0)
+    free, squeezed = (relax(rattled(fcc(), 2), Morse(), pressure=p, optimizer="lbfgs", fmax=1e-3, smax=1e-5)[0] for p in (0.0, pressure))
+    assert squeezed.converged and float(squeezed.crystal.volume) < 0.98 * float(free.crystal.volume)
+    assert torch.allclose(squeezed.stress, -pressure * torch.eye(3, dtype=torch.float64), atol=2e-5)
+
+
+def test_slab_keeps_its_vacuum_and_a_molecule_its_box():
+    slab = Crystals.of([[0, 0, 0.3], [0.5, 0.5, 0.42]], [29, 29], np.diag([2.5, 2.7, 15.0]), periodic=[[True, True, False]])
+    skewed = Crystals.of([[0, 0, 0.3], [0.5, 0.5, 0.42]], [29, 29], [[2.5, 0, 0], [0.2, 2.7, 0], [0.5, 0.4, 15.0]], periodic=[[True, True, False]])
+    molecule = Crystals.of([[0.4, 0.5, 0.5], [0.6, 0.5, 0.52]], [29, 29], np.eye(3) * 10, periodic=[[False] * 3])
+    result = relax(Crystals.join([slab, skewed, molecule]), Morse(), fmax=1e-4, smax=1e-5, optimizer="lbfgs")
+    assert bool(result.converged.all())
+    cells = result.crystals.cell
+    assert torch.allclose(cells[0, 2], slab.cell[0, 2]) and not torch.allclose(cells[0, :2], slab.cell[0, :2], atol=1e-2)
+    assert cells[1, 2, 2] == pytest.approx(15.0) and torch.allclose(cells[1, :2, 2], torch.zeros(2, dtype=torch.float64), atol=1e-12)
+    assert torch.equal(cells[2], molecule.cell[0])
+    bond = (result[2].crystal.cart[0] - result[2].crystal.cart[1]).norm()
+    pair = Morse.depth * ((1 - math.exp(-Morse.width * (float(bond) - Morse.length))) ** 2 - 1) * (1 - (float(bond) / Morse.cutoff) ** 2) ** 3
+    assert result[2].energy == pytest.approx(pair, abs=1e-12) and float(bond) == pytest.approx(2.56, abs=0.05)
+
+
+def test_fixed_cell_does_not_move():
+    start = rattled(fcc(), 3)
+    one = relax(start, Morse(), cell=False, fmax=1e-3)[0]
+    assert one.converged and torch.allclose(one.crystal.cell, start.cell) and one.smax == 0
+
+
+def test_failures_are_reported_and_the_rest_goes_on():
+    overlapping = Crystals.of([[0, 0, 0], [0.01, 0, 0]], [29, 29], np.eye(3) * 3)
+    flat = Crystals.of([[0, 0, 0]], [29], np.diag([40.0, 40.0, 0.0006]))
+    crystals = Crystals.join([fcc(), overlapping, flat, rattled(fcc(), 4)])
+    result = relax(crystals, Morse())
+    assert result.failed.tolist() == [False, True, True, False]
+    assert result.converged.tolist() == [True, False, False, True]
+    assert "closer than 0.3" in result[1].reason and "per atom" in result[2].reason
+    assert math.isnan(result[1].energy) and torch.equal(result.crystals.species, crystals.species)
+    alone = relax(crystals[[0, 3]], Morse())
+    assert torch.allclose(alone.energies, result.energies[[0, 3]], atol=1e-12)
+
+
+class Moody(Morse):
+    """Refuses crystals that hold `bad` atoms, in its own way."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+
+    def label(self, crystals, keep_graph=False):
+        hit = (crystals.species == 13).nonzero()[:, 0]
+        if len(hit):
+            if self.how == "names":
+                raise BadInput("Al is not known", f"crystal {int(crystals.owner[hit[0]])}")
+            if self.how == "crashes":
+                raise RuntimeError("out of something")
+            if self.how == "package":
+                raise NeedsPackage("missing", "labels")
+        labels = super().label(crystals)
+        if self.how == "nan" and len(hit):
+            return labels._replace(energy=labels.energy.index_fill(0, crystals.owner[hit], torch.nan))
+        return labels
+
+
+@pytest.mark.parametrize("how, text", [("names", "Al is not known"), ("crashes", "out of something")])
+def test_an_oracle_that_refuses_one_crystal_costs_only_that_one(how, text):
+    crystals = Crystals.join([rattled(fcc(), i) for i in range(7)])
+    species = crystals.species.clone()
+    species[[8, 21]] = 13  # crystals 2 and 5
+    result = relax(crystals.put(species=species), Moody(how), optimizer="lbfgs")
+    assert result.failed.tolist() == [i in (2, 5) for i in range(7)]
+    assert text in result[2].reason and text in result[5].reason
+    clean = relax(crystals[[0, 1, 3, 4, 6]], Morse(), optimizer="lbfgs")
+    assert torch.allclose(result.energies[[0, 1, 3, 4, 6]], clean.energies, atol=1e-12)
+
+
+def test_labels_that_are_not_finite_fail_their_crystal_only():
+    crystals = Crystals.join([fcc(), fcc()])
+    species = crystals.species.clone()
+    species[5] = 13
+    result = relax(crystals.put(species=species), Moody("nan"))
+    assert result.failed.tolist() == [False, True] and "not finite" in result[1].reason
+
+
+def test_a_missing_package_is_not_a_fault_of_the_crystal():
+    al = fcc().put(species=torch.full((4,), 13))
+    with pytest.raises(NeedsPackage):
+        relax(al, Moody("package"))
+
+
+def test_a_hole_in_the_potential_is_an_explosion():
+    class Hole(Morse):
+        def label(self, crystals, keep_graph=False):
+            labels = super().label(crystals)
+            return Labels(labels.energy - 1000 * (crystals.volume - 47.0).abs() * crystals.counts, labels.forces, labels.stress + 2.0 * torch.eye(3))
+
+    result = relax(Crystals.join([fcc(3.6)]), Hole())
+    assert result[0].failed and "hole" in result[0].reason and len(result[0].energies) >= 1
+
+
+def test_steps_limit_is_said_and_state_is_kept():
+    one = relax(rattled(fcc(), 5), Morse(), steps=3)[0]
+    assert one.status == "steps" and one.steps == 3 and len(one.energies) == 4 and "3 steps" in one.reason
+    labels = Morse().label(one.crystal)
+    assert one.energy == pytest.approx(float(labels.energy), abs=1e-12) and torch.allclose(one.forces, labels.forces)
+    evaluated = relax(rattled(fcc(), 5), Morse(), steps=0)[0]
+    assert torch.allclose(evaluated.crystal.frac, rattled(fcc(), 5).frac) and evaluated.steps == 0
+
+
+def test_stopping_returns_everything():
+    polls = []
+
+    def stop():
+        polls.append(1)
+        return len(polls) > 4
+
+    crystals = Crystals.join([rattled(fcc(), i) for i in range(6)])
+    result = relax(crystals, Morse(), batch_atoms=10, should_stop=stop)
+    assert len(result) == 6 and {r.status for r in result} == {"stopped"}
+    assert result[0].steps == 4 and math.isfinite(result[0].energy) and math.isnan(result[5].energy)
+    assert torch.equal(result.crystals.species, crystals.species)
+
+
+def test_trajectory_holds_every_evaluation():
+    one = relax(rattled(fcc(), 6), Morse(), trajectory=True, optimizer="lbfgs")[0]
+    assert len(one.frames) == len(one.energies)
+    assert torch.allclose(Morse().label(one.frames).energy, torch.tensor(one.energies, dtype=torch.float64))
+
+
+def test_inputs_are_untouched():
+    crystals = batch(3)
+    before = crystals.frac.clone(), crystals.cell.clone()
+    relax(crystals, Morse(), steps=5)
+    assert torch.equal(crystals.frac, before[0]) and torch.equal(crystals.cell, before[1])
+
+
+def test_impossible_settings_are_refused():
+    with pytest.raises(Missing, match="lbfgs"):
+        relax(fcc(), Morse(), optimizer="lbfg")
+    with pytest.raises(BadInput, match="fmax"):
+        relax(fcc(), Morse(), fmax=0)
+    slab = fcc().put(periodic=torch.tensor([[True, True, False]]))
+    assert "pressure" in relax(slab, Morse(), pressure=0.01)[0].reason
+
+
+def test_card_builds_the_relaxer():
+    assert find("relax").card.role == "measure"
+    result = load("relax:lbfgs", steps=50)(fcc(), Morse())
+    assert result[0].converged and result.energy_scheme == "morse"
+
+
+def test_empty_batch_is_an_empty_answer():
+    nothing = relax(fcc()[[]], Morse())
+    assert len(nothing) == 0 and len(nothing.crystals) == 0
