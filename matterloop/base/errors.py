@@ -11,11 +11,12 @@ class MatterloopError(Exception):
 
 
 class BadInput(MatterloopError, ValueError):
-    """Input from outside that cannot be used. `where` names the file, row or field it came from."""
+    """Input from outside that cannot be used. `where` names the place it came from; `file`, `row` and `field` say it in parts."""
 
-    def __init__(self, message: str, where: str = ""):
-        self.where = where
-        super().__init__(f"{where}: {message}" if where else message)
+    def __init__(self, message: str, where: str = "", *, file: str = "", row: str = "", field: str = ""):
+        self.message, self.file, self.row, self.field = message, str(file), str(row), field
+        self.where = where or ", ".join(x for x in (self.file, self.row, field and f"field {field!r}") if x)
+        super().__init__(f"{self.where}: {message}" if self.where else message)
 
 
 class Missing(MatterloopError, LookupError):
