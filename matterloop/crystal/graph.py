@@ -12,7 +12,8 @@ from .segments import offsets_of, runs
 from .state import Crystals
 
 MAX_IMAGES = 50_000  # lattice images of one crystal within reach; a flat cell would ask for millions
-CHUNK = 4_000_000  # candidate pairs looked at together
+CHUNK = 1_000_000  # pairs listed together
+LARGE = 100  # atoms; a larger crystal is searched with a cell list, whose cost is linear in its atoms
 
 
 @dataclass(frozen=True)
@@ -44,78 +45,130 @@ class Graph:
         return Graph(self.senders[keep], self.receivers[keep], self.shift[keep])
 
 
-def reach_of(crystals: Crystals, radius: float) -> Tensor:
-    """(crystals, 3) how many cells away along a, b, c an image may lie and still come within `radius` Å; 0 where not periodic."""
-    spacing = 1 / torch.linalg.inv(crystals.cell).norm(dim=-2)  # (B, 3) distance of lattice planes, Å
-    frac = crystals.frac.detach()
-    index = crystals.owner[:, None].expand(-1, 3)
-    high = torch.full_like(spacing, -torch.inf).scatter_reduce(0, index, frac, "amax")
-    low = torch.full_like(spacing, torch.inf).scatter_reduce(0, index, frac, "amin")
-    width = torch.where(crystals.counts[:, None] > 0, high - low, torch.zeros_like(high))
-    return torch.where(crystals.periodic, torch.floor(radius / spacing + width + 1e-9), torch.zeros_like(spacing)).long()
-
-
 @dataclass(frozen=True)
 class Within:
-    """All images closer than `radius` (Å); `self_images` keeps an atom's own images."""
+    """All images closer than `radius` (Å); `self_images` keeps an atom's own images; `half` gives every pair once, sender >= receiver.
+
+    Crystals up to LARGE atoms are searched together: for every pair of atoms the lattice points inside the sphere are listed axis by axis in
+    the triangular frame of the cell (U. Fincke, M. Pohst, Mathematics of Computation 44, 463 (1985), eq. 2.8), so that skewed and tiny cells
+    cost no more than the edges they have. Larger crystals go one by one to the cell list of vesin.
+    """
 
     radius: float
     self_images: bool = True
+    half: bool = False
 
     @torch.no_grad()
     def __call__(self, crystals: Crystals) -> Graph:
         """Raises BadInput naming the crystal when more than MAX_IMAGES images lie within reach."""
+        if not 0 < self.radius < float("inf"):
+            raise BadInput(f"the radius is {self.radius} Å, allowed are positive finite numbers", "Within")
         crystals = crystals.bare().to(torch.float64)
-        reach = reach_of(crystals, self.radius)
-        images = (2 * reach + 1).prod(-1)
+        self._refuse_flat(crystals)
+        parts, start, counts = [], 0, crystals.counts.tolist()
+        while start < len(counts):
+            stop, pairs = start, 0
+            while stop < len(counts) and counts[stop] <= LARGE and (stop == start or pairs + counts[stop] ** 2 // 2 <= CHUNK):
+                pairs += counts[stop] ** 2 // 2
+                stop += 1
+            if stop == start:
+                parts.append(self._large(crystals, start))
+                stop += 1
+            else:
+                parts.append(self._small(crystals, start, stop))
+            start = stop
+        if not parts:
+            parts = [(crystals.species.new_zeros(0), crystals.species.new_zeros(0), crystals.species.new_zeros(0, 3))]
+        i, j, shift = parts[0] if len(parts) == 1 else (torch.cat(column) for column in zip(*parts, strict=True))
+        if not self.self_images:
+            keep = i != j
+            i, j, shift = i[keep], j[keep], shift[keep]
+        if self.half:
+            return Graph(j, i, shift)
+        receivers, order = torch.sort(torch.cat([i, j]), stable=True)
+        return Graph(torch.cat([j, i])[order], receivers, torch.cat([shift, -shift])[order])
+
+    def _refuse_flat(self, crystals: Crystals) -> None:
+        height = 1 / torch.linalg.inv(crystals.cell).norm(dim=-2)  # (B, 3) distance of lattice planes, Å
+        images = torch.where(crystals.periodic, torch.floor(2 * self.radius / height) + 1, torch.ones_like(height)).prod(-1)
         if bool((images > MAX_IMAGES).any()):
             i = int((images > MAX_IMAGES).nonzero()[0, 0])
             raise BadInput(
                 f"{int(images[i])} lattice images lie within {self.radius} Å, allowed are {MAX_IMAGES}: the cell is too flat or too small "
                 f"(lengths {[round(x, 3) for x in crystals.lengths[i].tolist()]} Å)", f"crystal {i}")
-        pairs = crystals.counts * crystals.counts * images  # candidates per crystal
-        parts, start, total = [], 0, torch.cat([pairs.new_zeros(1), pairs.cumsum(0)]).tolist()
-        while start < len(crystals):
-            stop = start + 1
-            while stop < len(crystals) and total[stop + 1] - total[start] <= CHUNK:
-                stop += 1
-            parts.append(self._search(crystals, reach, images, start, stop))
-            start = stop
-        if not parts:
-            empty = crystals.species.new_zeros(0)
-            return Graph(empty, empty, empty.new_zeros(0, 3))
-        return Graph(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
-    def _search(self, crystals: Crystals, reach: Tensor, images: Tensor, start: int, stop: int):
-        """Candidates of crystals start..stop in one vectorised sweep: rows (centre, image), columns neighbours."""
-        sub = torch.arange(start, stop, device=crystals.cell.device)
-        counts, n_images = crystals.counts[sub], images[sub]
-        # one row per (crystal, image): its shift and Cartesian displacement
-        row_crystal = sub.repeat_interleave(n_images)
-        local = runs(torch.zeros_like(n_images), n_images)
-        size = 2 * reach[row_crystal] + 1
-        shift = torch.stack([local // (size[:, 1] * size[:, 2]), (local // size[:, 2]) % size[:, 1], local % size[:, 2]], -1) - reach[row_crystal]
-        push = torch.bmm(shift.to(crystals.cell)[:, None], crystals.cell[row_crystal])[:, 0]
-        first_row = offsets_of(n_images)[:-1]
-        # ordered atom pairs of each crystal, as they would be in one cell
-        atom_pairs = counts * counts
-        pair_crystal = sub.repeat_interleave(atom_pairs)
-        k = runs(torch.zeros_like(atom_pairs), atom_pairs)
-        n = crystals.counts[pair_crystal]
-        begin = crystals.offsets[:-1][pair_crystal]
-        centre, neighbour = begin + k // n, begin + k % n
-        cart = crystals.cart
-        base = cart[neighbour] - cart[centre]
-        many = images[pair_crystal]
-        pair = torch.arange(len(k), device=k.device).repeat_interleave(many)
-        row = runs(first_row[pair_crystal - start], many)
-        square = (base[pair] + push[row]).square().sum(-1)
-        keep = square < self.radius**2
-        keep &= ~((centre == neighbour)[pair] & (shift == 0).all(-1)[row])
-        if not self.self_images:
-            keep &= (centre != neighbour)[pair]
-        pair, row = pair[keep], row[keep]
-        return neighbour[pair], centre[pair], shift[row]
+    def _small(self, crystals: Crystals, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Every pair once of the crystals start..stop: (i, j, shift), i ascending."""
+        first, last = int(crystals.offsets[start]), int(crystals.offsets[stop])
+        atom = torch.arange(first, last, device=crystals.cell.device)
+        count = crystals.offsets[1:][crystals.owner[first:last]] - atom
+        i, j = atom.repeat_interleave(count), runs(atom, count)
+        # cell = triangle @ rotation: the third shift alone decides z, the second and third decide y
+        triangle = torch.linalg.qr(crystals.cell.mT).R.mT.reshape(-1, 9)
+        owner = crystals.owner[i]
+        step = crystals.frac[j] - crystals.frac[i]
+        parts, begin = [], 0
+        dense = triangle[:, [0, 4, 8]].abs().prod(-1)  # about this many candidates per pair: keep the lists below CHUNK rows
+        total = (1 + 4.2 * self.radius**3 / dense)[owner].cumsum(0)
+        while begin < len(i):
+            end = len(i) if float(total[-1]) <= CHUNK else max(begin + 1, int(torch.searchsorted(total, (total[begin - 1] if begin else 0) + CHUNK)))
+            which = slice(begin, end)
+            parts.append(self._images(i[which], j[which], step[which], triangle[owner[which]], crystals.periodic[owner[which]]))
+            begin = end
+        if not parts:
+            return i, j, i.new_zeros(0, 3)
+        return parts[0] if len(parts) == 1 else tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+    def _images(self, i: Tensor, j: Tensor, step: Tensor, triangle: Tensor, periodic: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The images of the pairs i, j (pairs,) within the sphere, listed axis by axis."""
+        own = i == j
+        rest = torch.full((len(i),), self.radius**2, dtype=step.dtype, device=step.device)  # squared length still free
+        found: list[Tensor] = []  # integer shifts along c, then b, then a
+        known: list[Tensor] = []  # step + shift along the axes already decided
+        for axis in (2, 1, 0):
+            slope = triangle[:, 4 * axis]
+            off = sum((x * triangle[:, 3 * other + axis] for x, other in zip(known, (2, 1), strict=False)), torch.zeros_like(rest))
+            middle = -step[:, axis] - off / slope
+            half = rest.clamp(min=0).sqrt() / slope.abs() + 1e-9
+            low, high = torch.ceil(middle - half), torch.floor(middle + half)
+            low = torch.where(own, low.clamp(min=1 if axis == 0 else 0), low)  # of an atom's own images only those on the positive side
+            still = periodic[:, axis]
+            flat = (middle.abs() <= half).to(low) - 1  # 0 if the unshifted atom is within reach, -1 if not
+            low, high = torch.where(still, low, 0), torch.where(still, high, flat)
+            if axis == 0:
+                high = torch.where(own & ~still, -1, high)
+            many = (high - low + 1).clamp(min=0).long()
+            row = torch.arange(len(many), device=many.device).repeat_interleave(many)
+            shift = runs(low.long(), many)
+            i, j, step, triangle, periodic, own = i[row], j[row], step[row], triangle[row], periodic[row], own[row]
+            if axis:
+                own = own & (shift == 0)
+            known = [*(x[row] for x in known), step[:, axis] + shift]
+            found = [shift, *(x[row] for x in found)]
+            length = known[-1] * triangle[:, 4 * axis] + off[row]
+            rest = rest[row] - length.square()
+        keep = rest > 0
+        return i[keep], j[keep], torch.stack(found, -1)[keep]
+
+    def _large(self, crystals: Crystals, which: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Every pair once of one crystal of many atoms: (i, j, shift), i ascending."""
+        import numpy as np
+        import vesin
+
+        one = crystals[which].to("cpu")
+        frac, periodic = one.frac.numpy(), one.periodic[0].numpy()
+        turns = np.where(periodic, np.floor(frac), 0.0)
+        cart = (frac - turns) @ one.cell[0].numpy()
+        search = vesin.NeighborList(cutoff=self.radius * (1 + 1e-9), full_list=True)
+        i, j, shift, step = search.compute(points=cart, box=one.cell[0].numpy(), periodic=periodic, quantities="ijSD", copy=False)
+        s = shift
+        positive = (s[:, 2] > 0) | ((s[:, 2] == 0) & ((s[:, 1] > 0) | ((s[:, 1] == 0) & (s[:, 0] > 0))))
+        keep = np.flatnonzero(((i < j) | ((i == j) & positive)) & ((step**2).sum(1) < self.radius**2))
+        keep = keep[np.argsort(i[keep], kind="stable")]
+        i, j = i[keep].astype(np.int64), j[keep].astype(np.int64)
+        shift = (shift[keep] + turns[i] - turns[j]).astype(np.int64)
+        begin = int(crystals.offsets[which])
+        return tuple(torch.from_numpy(x).to(crystals.cell.device) for x in (i + begin, j + begin, shift))
 
 
 @dataclass(frozen=True)

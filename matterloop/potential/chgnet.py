@@ -98,14 +98,11 @@ class Bonds:
     @staticmethod
     def of(crystals: Crystals, radius: float, near_radius: float) -> Bonds:
         """Search the neighbours of a batch."""
-        graph = Within(radius)(crystals)
-        s = graph.shift
-        positive = (s[:, 0] > 0) | ((s[:, 0] == 0) & ((s[:, 1] > 0) | ((s[:, 1] == 0) & (s[:, 2] > 0))))
-        graph = graph.pick((graph.receivers < graph.senders) | ((graph.receivers == graph.senders) & positive))
+        graph = Within(radius, half=True)(crystals)
         near = (graph.vectors(crystals.bare()).norm(dim=-1) < near_radius).nonzero()[:, 0]
         i, j = graph.receivers, graph.senders
         centre = torch.cat([i[near], j[near]])
-        left, right = line_graph(Graph(centre, centre, s[:0]))
+        left, right = line_graph(Graph(centre, centre, graph.shift[:0]))
         keep = left < right
         return Bonds(i, j, graph.shift, near, left[keep], right[keep])
 
