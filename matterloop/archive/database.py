@@ -35,7 +35,7 @@ def open_archive(where: str | Path, *, create: bool = True, readonly: bool = Fal
     """Open the archive at a path (SQLite) or a URL "postgresql+psycopg://user@host/name".
 
     create    make the file and its tables if they are not there; without it Missing
-    readonly  change nothing, not even the files beside the database
+    readonly  refuse to write; a finished archive can then be read in a folder that cannot be written
     wait      seconds to wait for another process's transaction before Conflict
     BadInput for a database of another version, of another program, or damaged; ArchiveError where disk or server refuse.
     """
@@ -43,7 +43,7 @@ def open_archive(where: str | Path, *, create: bool = True, readonly: bool = Fal
     if "://" in str(where):
         try:
             url = sa.make_url(str(where))
-        except sa.exc.ArgumentError:
+        except (sa.exc.ArgumentError, ValueError):
             raise BadInput("not a database URL; write postgresql+psycopg://user@host/name or the path of a file", "archive") from None
         if url.get_backend_name() != "postgresql":
             raise BadInput(f"a {url.get_backend_name()} database cannot hold an archive; give the path of a SQLite file or a postgresql+psycopg:// URL", "archive")
@@ -58,6 +58,8 @@ def open_archive(where: str | Path, *, create: bool = True, readonly: bool = Fal
         engine = schema.sqlite_engine(path, mode="rwc" if create else "ro" if readonly else "rw", wait=wait)
     try:
         schema.prepare(engine, name, create=create)
+        if path is not None and not readonly:
+            schema.use_wal(engine, name)
     except BaseException:
         engine.dispose()
         raise
@@ -189,7 +191,8 @@ class Archive:
         else:
             found = {r.key: r for part in _chunks(sorted(set(keys))) for r in self._read(wanted.where(k.key.in_(part)))}
             if lost := [key for key in keys if key not in found]:
-                raise Missing("candidate", lost[0], found)
+                known = self._read(sa.select(k.key).where(k.campaign == campaign).limit(CHUNK))
+                raise Missing("candidate", lost[0], [r.key for r in known])
             rows = [found[key] for key in keys]
         return [Candidate(r.key, decode([r.blob]), r.source, tuple(from_json(r.parents)), r.seed, from_json(r.about)) for r in rows]
 

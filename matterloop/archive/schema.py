@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from importlib.util import find_spec
 from pathlib import Path
@@ -67,6 +68,8 @@ _POSTGRES_TRIGGERS = [
 def sqlite_engine(path: Path, *, mode: str, wait: float) -> sa.Engine:
     """Engine on a SQLite file; `mode` is SQLite's ro, rw or rwc, `wait` the seconds to wait for another writer."""
     uri = f"{path.absolute().as_uri()}?mode={mode}"
+    if mode == "ro" and not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists():
+        uri += "&immutable=1"  # WAL wants two files beside the database even to read; nobody can write here, so it can do without
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(uri, uri=True, timeout=wait, isolation_level=None, check_same_thread=False)
@@ -74,7 +77,6 @@ def sqlite_engine(path: Path, *, mode: str, wait: float) -> sa.Engine:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA recursive_triggers = ON")  # REPLACE then fires the delete triggers too
             if mode != "ro":
-                connection.execute("PRAGMA journal_mode = WAL")
                 # FULL: one flush for each commit, so that a committed event outlives a power cut; NORMAL outlives only a killed process.
                 connection.execute("PRAGMA synchronous = FULL")
         except BaseException:
@@ -100,6 +102,16 @@ def postgres_engine(url: sa.URL, *, readonly: bool, wait: float) -> sa.Engine:
     given = url.query.get("options", "")
     url = url.set(drivername="postgresql+psycopg").update_query_dict({"options": f"{given} {settings}".strip(), "connect_timeout": str(max(2, int(wait)))})
     return sa.create_engine(url, pool_pre_ping=True)
+
+
+def use_wal(engine: sa.Engine, where: str) -> None:
+    """Let readers go on while one process writes; the file remembers it, so this comes only after it is known to be ours."""
+    with plain_errors(where):
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA journal_mode = WAL")
+        finally:
+            connection.close()
 
 
 def prepare(engine: sa.Engine, where: str, *, create: bool) -> None:
