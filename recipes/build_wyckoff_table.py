@@ -23,11 +23,11 @@ from pathlib import Path
 import moyopy
 import numpy as np
 
-GRID = 24  # every translation of the standard settings and of their normalisers is a multiple of 1/24
+from matterloop.crystal.space_groups import ENANTIOMORPHS, GRID, LETTERS
+from matterloop.crystal.wyckoff import pivot_solver
+
 ROOT = Path(__file__).parents[1] / "matterloop" / "shipped"
-LETTERS = "abcdefghijklmnopqrstuvwxyzA"
 TERM = re.compile(r"([+-]?)(\d+(?:/\d+)?)?\*?([xyz])?")
-ENANTIOMORPHS = {78: 76, 95: 91, 96: 92, 145: 144, 153: 151, 154: 152, 170: 169, 172: 171, 179: 178, 181: 180, 213: 212}
 
 
 def parse_coordinate(text: str) -> tuple[list[int], int]:
@@ -96,27 +96,7 @@ def locate(point: np.ndarray, positions) -> int:
 def _leftover(data: bytes, kind: str) -> np.ndarray:
     """(m, 3, 3) matrices K with K @ offset = linear @ parameters - offset for the parameters that solve the pivot rows."""
     maps = np.frombuffer(data, kind).reshape(-1, 3, 3)
-    return np.array([m @ solver(m) for m in maps]) - np.eye(3)
-
-
-def solver(linear: np.ndarray) -> np.ndarray:
-    """Matrix (3, 3) S such that S @ (linear @ p) = p for the parameters that occur; pivots are coefficients of size one."""
-    a, s, pivots = linear.astype(float), np.eye(3), {}
-    for column in np.flatnonzero(linear.any(0)):
-        row = next(r for r in range(3) if abs(a[r, column]) == 1 and r not in pivots.values())
-        pivots[column] = row
-        scale = a[row, column]
-        a[row] *= scale
-        s[row] *= scale
-        for other in range(3):
-            if other != row and a[other, column]:
-                factor = a[other, column]
-                a[other] -= factor * a[row]
-                s[other] -= factor * s[row]
-    out = np.zeros((3, 3))
-    for column, row in pivots.items():
-        out[column] = s[row]
-    return out
+    return np.array([m @ pivot_solver(m) for m in maps]) - np.eye(3)
 
 
 def candidates(number: int) -> np.ndarray:

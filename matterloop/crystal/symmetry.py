@@ -6,6 +6,8 @@ cell choice 1, hexagonal axes, origin choice 2.
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -71,6 +73,13 @@ class Symmetry:
         """(operations, 3) translations t of the cell as given."""
         return torch.tensor(self._data.operations.translations, dtype=torch.float64)
 
+    @property
+    def complete(self) -> bool:
+        """Whether the cell as given shows every operation; a supercell that is longer along one of several equivalent axes hides some."""
+        t = space_groups.table()
+        general = int(t.multiplicity[t.start[self.number] - 1])
+        return len(self.rotations) * self.standard.atoms == general * len(self.species)
+
     @cached_property
     def standard(self) -> Crystals:
         """The symmetrised crystal in its conventional standard cell."""
@@ -97,6 +106,18 @@ class Symmetry:
 
 def _crystal(cell) -> Crystals:
     return Crystals.of(cell.positions, cell.numbers, cell.basis)
+
+
+@contextmanager
+def _quiet():
+    """Silence moyo's word about operations that a supercell hides (`Symmetry.complete` says it)."""
+    logger = logging.getLogger("moyo")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def analyse(crystals: Crystals, symprec: float = 0.01, on_error: Literal["raise", "keep"] = "raise") -> list[Symmetry]:
@@ -134,7 +155,8 @@ def _analyse(cell, frac, species, symprec: float, where: str) -> Symmetry:
     for attempt in range(RETRIES + 1):
         tolerance = symprec / 5**attempt
         try:
-            data = moyopy.MoyoDataset(given, symprec=tolerance, setting=setting)
+            with _quiet():
+                data = moyopy.MoyoDataset(given, symprec=tolerance, setting=setting)
         except ValueError as error:
             tried.append(f"{tolerance:.1e} Å: {error}")
             continue

@@ -71,7 +71,7 @@ class WyckoffPosition:
 
     @cached_property
     def _solver(self) -> tuple[np.ndarray, np.ndarray]:
-        solve = np.stack([_solver(m) for m in self.linear])
+        solve = np.stack([pivot_solver(m) for m in self.linear])
         return solve, self.linear @ solve - np.eye(3)
 
     def values_at(self, point) -> tuple[tuple[float, ...], float]:
@@ -102,7 +102,7 @@ def _coordinate_text(row: np.ndarray, value: float) -> str:
     return text or "0"
 
 
-def _solver(linear: np.ndarray) -> np.ndarray:
+def pivot_solver(linear: np.ndarray) -> np.ndarray:
     """Matrix (3, 3) S with S @ (linear @ p) = p for the parameters that occur, pivots of size one: exact modulo whole cells."""
     a, s, pivots = linear.astype(float), np.eye(3), {}
     for column in np.flatnonzero(linear.any(0)):
