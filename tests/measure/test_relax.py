@@ -12,7 +12,8 @@ from matterloop.base.units import gpa_to_stress
 from matterloop.crystal.graph import Within
 from matterloop.crystal.segments import segment_sum
 from matterloop.crystal.state import Crystals
-from matterloop.measure.relax import Frame, relax
+from matterloop.measure.coordinates import Frame
+from matterloop.measure.relax import relax
 from matterloop.potential.oracle import Labels, Potential
 
 class Morse(Potential):
@@ -237,6 +238,41 @@ def test_a_hole_in_the_potential_is_an_explosion():
 
     result = relax(Crystals.join([fcc(3.6)]), Hole())
     assert result[0].failed and "hole" in result[0].reason and len(result[0].energies) >= 1
+
+
+def saddles():
+    """Crystals that Morse would rather break: simple cubic, CsCl stretched along c, hexagonal, and rutile-like with free coordinates; 1e-3 Å of noise."""
+    u = 0.29
+    rutile = Crystals.of(
+        [[0, 0, 0], [0.5, 0.5, 0.5], [u, u, 0], [1 - u, 1 - u, 0], [0.5 + u, 0.5 - u, 0.5], [0.5 - u, 0.5 + u, 0.5]], [22, 22, 8, 8, 8, 8],
+        np.diag([4.6, 4.6, 3.3]))
+    cubic = Crystals.of([[0, 0, 0]], [29], np.eye(3) * 2.5).repeated(2, 2, 2)
+    bct = Crystals.of([[0, 0, 0], [0.5, 0.5, 0.5]], [29, 79], np.diag([2.9, 2.9, 3.2]))
+    hexagonal = Crystals.of([[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]], [29, 29], [[2.6, 0, 0], [-1.3, 2.6 * 3**0.5 / 2, 0], [0, 0, 4.3]])
+    return rattled(Crystals.join([rutile, cubic, bct, hexagonal]), 8, amount=1e-3, strain=3e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["fire", "lbfgs"])
+def test_kept_symmetry_is_still_there_afterwards(optimizer):
+    from matterloop.crystal.symmetry import analyse
+
+    start = saddles()
+    before = [s.number for s in analyse(start, 0.01)]
+    assert before == [136, 221, 123, 194] and max(s.number for s in analyse(start, 1e-4)) <= 2
+    kept = relax(start, Morse(), keep_symmetry=True, optimizer=optimizer, fmax=1e-3, smax=1e-4, batch_atoms=16)
+    assert bool(kept.converged.all())
+    assert [s.number for s in analyse(kept.crystals.bare(), 1e-3)] == before
+    free = relax(start, Morse(), optimizer=optimizer, fmax=1e-3, smax=1e-4)
+    assert [s.number for s in analyse(free.crystals.bare(), 1e-3)] != before  # the projection is what kept it
+    assert bool((free.energies <= kept.energies + 1e-4).all())
+    alone = [relax(start[i], Morse(), keep_symmetry=True, optimizer=optimizer, fmax=1e-3, smax=1e-4)[0].energy for i in range(4)]
+    assert kept.energies.tolist() == pytest.approx(alone, abs=1e-9)
+
+
+def test_symmetry_of_a_slab_cannot_be_kept_and_says_so():
+    slab = Crystals.of([[0, 0, 0.3]], [29], np.diag([2.5, 2.5, 15.0]), periodic=[[True, True, False]])
+    result = relax(Crystals.join([slab, fcc()]), Morse(), keep_symmetry=True)
+    assert result.failed.tolist() == [True, False] and "symmetry cannot be kept" in result[0].reason
 
 
 def test_steps_limit_is_said_and_state_is_kept():
