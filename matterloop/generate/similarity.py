@@ -1,0 +1,25 @@
+"""How readily one element takes another's place in a structure, mined from known crystals.
+
+After Glawe et al., New J. Phys. 18, 093011 (2016) and Hautier et al., Inorg. Chem. 50, 656 (2011): pairs of compounds of one structure type that differ by
+one element are counted; ln(observed / expected), shrunk towards the mean at the same distance of Mendeleev numbers where data are few.
+Made by recipes/build_element_tables.py.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+
+@cache
+def similarity() -> np.ndarray:
+    """(119, 119) ln of observed over expected swaps by atomic number; 3 on the diagonal, -4 beyond plutonium and for number 0. Read-only."""
+    table = np.full((119, 119), -4.0)
+    with np.load(Path(__file__).parents[1] / "shipped" / "element_similarity.npz") as held:
+        size = len(held["log_ratio"])
+        table[1:size, 1:size] = held["log_ratio"][1:, 1:]
+    np.fill_diagonal(table, 3.0)
+    table.setflags(write=False)
+    return table

@@ -1,0 +1,274 @@
+"""Symmetry-aware substitution: elements of known structures give way to similar ones, whole or orbit by orbit.
+
+Merchant et al., Nature 624, 80 (2023), 10.1038/s41586-023-06735-9 (symmetry-aware partial substitution); Hautier et al., Inorg. Chem. 50, 656 (2011) and
+Glawe et al., New J. Phys. 18, 093011 (2016) (data-mined likelihood of a substitution).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..archive.records import Ask, Candidate, Verdict
+from ..base.registry import Card
+from ..base.seeds import numpy_stream
+from ..crystal.composition import is_charge_neutral, reduced, reduced_formula
+from ..crystal.prototypes import ROLES, named
+from .library import Template, built_in, describe, template_of, with_splits
+from .proposal import check_ask
+from .similarity import similarity
+
+CARD = Card(
+    name="substitution",
+    build="Substitution",
+    role="generator",
+    paper="10.1038/s41586-023-06735-9",
+    year=2023,
+    capabilities=("elements", "formula", "anonymous", "atoms", "space_group", "prototype"),
+    small={"templates": "built_in"},
+    differs=(
+        "partial substitution gives a whole Wyckoff orbit of the primitive cell to another element; the paper also splits orbits in supercells",
+        "swap likelihoods are mined per element, not per ion, from 12,700 Materials Project crystals; charge balance is a separate bonus",
+        "no filter by a trained energy model: the campaign relaxes and judges",
+    ),
+    summary="element swaps in known structure types, ranked by how often such swaps occur, scaled to a predicted volume",
+)
+
+NEUTRAL_BONUS = 3.0  # ln units by which a charge-balanced formula is preferred
+TIGHTEST = 0.80  # a proposal whose shortest distance is below this share of the usual shortest one of its pair is dropped
+MAX_SAME_FORMULA = 3
+MAX_MAPPINGS = 200_000  # of a formula onto templates
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A template with elements chosen, not yet a crystal."""
+
+    template: Template
+    species: tuple[int, ...]
+    score: float
+    neutral: bool
+
+    @cached_property
+    def gene(self) -> str:
+        """Key of the Wyckoff gene: equal keys are the same proposal up to free parameters."""
+        return self.template.gene.substituted({i + 1: z for i, z in enumerate(self.species)}).key
+
+    @property
+    def formula(self) -> str:
+        """Reduced formula."""
+        return reduced_formula(self.template.composition(self.species))
+
+
+class Substitution:
+    """Generator of substituted prototypes; see the card.
+
+    temperature  of the choice of elements: 0.5 stays close to known compounds, 2 wanders
+    partial      also substitute single orbits
+    templates    "built_in", or own templates
+    """
+
+    name = "substitution"
+
+    def __init__(self, temperature: float = 1.0, partial: bool = True, templates: str | Sequence[Template] = "built_in"):
+        self.temperature, self.partial = temperature, partial
+        self._given = templates
+        self._all: tuple[Template, ...] | None = None
+
+    def observe(self, verdicts: list[Verdict]) -> None:
+        """Verdicts change nothing: substitution does not learn."""
+
+    def propose(self, ask: Ask, count: int, seed: int) -> list[Candidate]:
+        """At most `count` candidates with distinct Wyckoff genes; BadInput for an ask that nothing can fulfil, Missing for an unknown structure type."""
+        check_ask(ask)
+        rng = numpy_stream(seed, self.name)
+        usable = self._usable(ask)
+        if not usable or count < 1:
+            return []
+        if ask.formula is not None:
+            drafts = self._mapped(ask, usable)
+        else:
+            drafts = self._sampled(ask, usable, count, rng)
+        noise = 0.5 * self.temperature * rng.gumbel(size=len(drafts)) if ask.formula is None else np.zeros(len(drafts))
+        order = sorted(range(len(drafts)), key=lambda i: -(drafts[i].score + noise[i]))
+        return self._built([drafts[i] for i in order], count, seed, limit_formulas=ask.formula is None)
+
+    # templates
+
+    def _templates(self) -> tuple[Template, ...]:
+        if self._all is None:
+            base = built_in() if self._given == "built_in" else tuple(self._given)
+            self._all = with_splits(base) if self.partial else base
+        return self._all
+
+    def _usable(self, ask: Ask) -> list[Template]:
+        types = {p.name: p for name in ask.prototypes for p in named(name)}
+        genes = {template_of(p).anonymous: p for p in types.values()}
+        pattern = None if ask.formula is None else tuple(sorted(n for _, n in ask.formula))
+        found = []
+        for t in self._templates():
+            p = t.prototype
+            if not ask.atoms[0] <= p.atoms <= ask.atoms[1] or not ask.n_elements[0] <= len(p.counts) <= ask.n_elements[1]:
+                continue
+            if ask.space_groups and p.space_group not in ask.space_groups or ask.anonymous and p.anonymous != ask.anonymous:
+                continue
+            if pattern is not None and t.pattern != pattern or len(ask.required) > len(p.counts):
+                continue
+            if ask.prototypes:
+                if p.name not in types and (p.derived or p.source == "type" or t.anonymous not in genes):
+                    continue
+                t = t if p.name in types else t.with_roles_of(genes[t.anonymous])
+            found.append(t)
+        return found
+
+    # drafts
+
+    def _mapped(self, ask: Ask, usable: Sequence[Template]) -> list[Draft]:
+        """Every way to place the elements of the wanted formula on the sites of a template."""
+        counts, found = dict(ask.formula), {}
+        neutral = is_charge_neutral(counts)
+        for t in usable:
+            for species in _placements(counts, t.ratios):
+                if _roles_hold(t, species):
+                    draft = Draft(t, species, t.score(species) + math.log(t.weight), neutral)
+                    key = draft.gene
+                    if key not in found or draft.score > found[key].score:
+                        found[key] = draft
+            if len(found) > MAX_MAPPINGS:
+                break
+        return list(found.values())
+
+    def _sampled(self, ask: Ask, usable: Sequence[Template], count: int, rng: np.random.Generator) -> list[Draft]:
+        """Several times `count` distinct drafts, fewer when new ones stop appearing."""
+        weight = np.array([t.weight for t in usable])
+        chance = weight / weight.sum()
+        chooser = _Chooser(ask, self.temperature)
+        found: dict[tuple, Draft] = {}
+        wanted, idle = 4 * count + 20, 0
+        while len(found) < wanted and idle < 40 + 20 * math.isqrt(len(usable) * count):
+            for i in rng.choice(len(usable), size=64, p=chance).tolist():
+                t = usable[i]
+                species = chooser.fill(t, rng)
+                idle += 1
+                if species is None or species == t.parents:
+                    continue
+                neutral = is_charge_neutral(t.composition(species))
+                draft = Draft(t, species, t.score(species) / len(species) + NEUTRAL_BONUS * neutral, neutral)
+                key = draft.gene
+                if key not in found:
+                    found[key] = draft
+                    idle = 0
+                elif draft.score > found[key].score:
+                    found[key] = draft
+        return list(found.values())
+
+    # crystals
+
+    def _built(self, drafts: Sequence[Draft], count: int, seed: int, limit_formulas: bool) -> list[Candidate]:
+        """Candidates of the first drafts whose distances are sensible; further structures of a formula that has several come last."""
+        formulas, chosen, late = Counter(), [], []
+        for draft in drafts:
+            if len(chosen) >= count:
+                break
+            volume = _sensible_volume(draft)
+            if volume is None:
+                continue
+            if limit_formulas and formulas[draft.formula] >= MAX_SAME_FORMULA:
+                late.append((draft, volume))
+                continue
+            formulas[draft.formula] += 1
+            chosen.append((draft, volume))
+        return [self._candidate(draft, volume, seed, place) for place, (draft, volume) in enumerate((chosen + late)[:count])]
+
+    def _candidate(self, draft: Draft, volume: float, seed: int, place: int) -> Candidate:
+        t = draft.template
+        crystal = t.prototype.filled(draft.species, volume * t.prototype.atoms)
+        return Candidate(
+            f"{self.name}-{seed}-{place}", crystal, self.name, (f"{t.prototype.name} ({t.parent_formula})",), seed,
+            {"prototype": t.prototype.name, "parent": t.parent_formula, "swaps": describe(t, draft.species), "gene": draft.gene,
+             "space_group": t.prototype.space_group, "score": round(draft.score, 4), "charge_neutral": draft.neutral,
+             "predicted_volume_per_atom": round(volume, 3), "partial": t.prototype.derived})
+
+
+class _Chooser:
+    """Fills the labels of a template with elements that an ask permits, by swap likelihood."""
+
+    def __init__(self, ask: Ask, temperature: float):
+        self.ask = ask
+        self.palette = np.zeros(119, bool)
+        self.palette[[z for z in ask.palette if z < 119]] = True
+        self.likelihood = np.exp(similarity() / temperature)
+        self.roles = {name: np.isin(np.arange(119), list(members)) for name, members in ROLES.items()}
+        self.groups = [np.isin(np.arange(119), list(g & ask.palette)) for g in ask.any_of]
+
+    def fill(self, template: Template, rng: np.random.Generator) -> tuple[int, ...] | None:
+        """An element for each label, or None where the ask cannot be met here."""
+        k = len(template.parents)
+        weight = self.likelihood[list(template.parents)] * self.palette
+        weight = weight * np.stack([self.roles[r] for r in template.prototype.roles])
+        chosen = [0] * k
+        for z in rng.permutation(sorted(self.ask.required)).tolist():
+            if not self._put(weight, chosen, z, rng):
+                return None
+        for group in (self.groups[i] for i in rng.permutation(len(self.groups))):
+            if not any(z and group[z] for z in chosen) and not self._put(weight, chosen, None, rng, group):
+                return None
+        for _ in range(chosen.count(0)):
+            label = next(i for i, z in enumerate(chosen) if not z)
+            if not self._pick(weight, chosen, np.array([label]), None, rng):
+                return None
+        return tuple(chosen) if self.ask.permits(set(chosen)) else None
+
+    def _put(self, weight, chosen, z, rng, group=None) -> bool:
+        free = np.array([i for i, c in enumerate(chosen) if not c], dtype=int)
+        return len(free) > 0 and self._pick(weight, chosen, free, np.arange(119) == z if group is None else group, rng)
+
+    @staticmethod
+    def _pick(weight, chosen, labels, allowed, rng) -> bool:
+        part = weight[labels] if allowed is None else weight[labels] * allowed
+        total = np.cumsum(part)
+        if total[-1] <= 0:
+            return False
+        at = int(np.searchsorted(total, rng.random() * total[-1], side="right"))
+        label, z = int(labels[at // 119]), at % 119
+        chosen[label] = z
+        weight[:, z] = 0.0
+        return True
+
+
+def _sensible_volume(draft: Draft) -> float | None:
+    """Predicted volume in Å^3 per atom, at most a fifth more where atoms would be too near; None where that is not enough."""
+    volume = draft.template.volume(draft.species)
+    tight = draft.template.tightness(draft.species, volume)
+    if tight >= TIGHTEST:
+        return volume
+    return volume * (TIGHTEST / tight) ** 3 if tight >= TIGHTEST / 1.2 ** (1 / 3) else None
+
+
+def _placements(counts: dict[int, int], ratios: tuple[int, ...]):
+    """Every tuple of the elements of `counts` whose counts are `ratios`, label by label."""
+    by_count: dict[int, list[int]] = {}
+    for z, n in counts.items():
+        by_count.setdefault(n, []).append(z)
+    labels = {n: [i for i, r in enumerate(ratios) if r == n] for n in by_count}
+    for choice in itertools.product(*(itertools.permutations(by_count[n]) for n in by_count)):
+        species = [0] * len(ratios)
+        for n, elements in zip(by_count, choice):
+            for i, z in zip(labels[n], elements, strict=True):
+                species[i] = z
+        yield tuple(species)
+
+
+def _roles_hold(template: Template, species: Sequence[int]) -> bool:
+    return all(z in ROLES[r] for z, r in zip(species, template.prototype.roles, strict=True))
+
+
+def formula_of(text: str) -> tuple[tuple[int, int], ...]:
+    """The form of a formula that an Ask takes: ((atomic number, count), ...) reduced and sorted."""
+    return reduced(text)
