@@ -12,15 +12,14 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
-import hashlib
 import itertools
-import json
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
 
+from matterloop.archive.shipped import write_card
 from matterloop.base.elements import NUMBER
 from matterloop.crystal.lattice import from_parameters
 from matterloop.crystal.prototypes import Prototype, from_crystals
@@ -167,10 +166,7 @@ def contacts(prototypes: list[Prototype], share: float = 0.02, enough: int = 15)
 def write(folder: Path, name: str, arrays: dict[str, np.ndarray], card: dict) -> None:
     path = folder / f"{name}.npz"
     np.savez_compressed(path, **{k: v.astype(np.float32) for k, v in arrays.items()})
-    card = {"name": name, "file": path.name, **card, "made_by": "recipes/build_element_tables.py", "credit": CREDIT,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    (folder / f"{name}.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(card, indent=1))
+    print(write_card(path, made_by="python recipes/build_element_tables.py ../shared/data", credit=CREDIT, **card).read_text(encoding="utf-8"))
 
 
 def main() -> None:

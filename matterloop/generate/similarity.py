@@ -8,18 +8,18 @@ Made by recipes/build_element_tables.py.
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import numpy as np
+
+from ..archive.shipped import read_arrays
 
 
 @cache
 def similarity() -> np.ndarray:
     """(119, 119) ln of observed over expected swaps by atomic number; 3 on the diagonal, -4 beyond plutonium and for number 0. Read-only."""
     table = np.full((119, 119), -4.0)
-    with np.load(Path(__file__).parents[1] / "shipped" / "element_similarity.npz") as held:
-        size = len(held["log_ratio"])
-        table[1:size, 1:size] = held["log_ratio"][1:, 1:]
+    mined = read_arrays("element_similarity")["log_ratio"]
+    table[1 : len(mined), 1 : len(mined)] = mined[1:, 1:]
     np.fill_diagonal(table, 3.0)
     table.setflags(write=False)
     return table

@@ -9,10 +9,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
+from ..archive.shipped import read_arrays
 from ..base.errors import BadInput
 
 MAX_Z = 94
@@ -41,8 +41,7 @@ def element_group(z: int) -> int:
 
 @cache
 def _tables() -> dict[str, np.ndarray]:
-    with np.load(Path(__file__).parents[1] / "shipped" / "element_volumes.npz") as held:
-        return {name: held[name].astype(np.float64) for name in held.files}
+    return {name: values.astype(np.float64) for name, values in read_arrays("element_volumes").items()}
 
 
 def volume_per_atom(composition: Mapping[int, float]) -> float:
