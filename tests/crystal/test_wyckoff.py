@@ -144,6 +144,15 @@ def test_free_parameters_and_back(group):
         assert float(distance.min(1).values.max()) < 1e-8 and float(distance.min(0).values.max()) < 1e-8
 
 
+@pytest.mark.parametrize("group", [14, 62, 136, 152, 166, 194, 205, 227])
+def test_parameters_do_not_depend_on_the_atom_that_is_read(group):
+    rng = np.random.default_rng(group)
+    for place in wyckoff.positions(group):
+        read = [place.values_at(point) for point in place.points(rng.uniform(size=place.dof))]
+        np.testing.assert_allclose([values for values, _ in read], [read[0][0]] * len(read), atol=1e-12)
+        assert max(gap for _, gap in read) < 1e-12
+
+
 def test_layout_is_differentiable_and_batched_equals_single():
     rng = np.random.default_rng(4)
     genes = [(136, [("a", 22), ("f", 8)]), (62, [("c", 20), ("d", 8), ("d", 8)]), (225, [("a", 11), ("b", 17)]), (2, [("i", 6), ("a", 7)])]
