@@ -95,6 +95,8 @@ def _split_plain_dot(text: str) -> list[str]:
     A '.' with digits on both sides reads as a decimal, unless the digits before it are a whole count of at least 1 and what follows is a
     count of water; '.' not followed by a digit or not preceded by one always separates ('CaSO4.2H2O', 'MgCl2.H2O', 'Na2S.9H2O').
     """
+    if "." not in text:
+        return [text]
     match = re.fullmatch(r"(.*?[A-Za-z)\]}0-9])\.((?:\d+(?:\.\d+)?)?\(?H2O\)?\d*)", text)
     if match and not re.search(r"(?<![\d.])0$", match[1]):
         return [match[1], match[2]]

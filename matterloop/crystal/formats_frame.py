@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
+from ..base.errors import BadInput
 from ..base.quantities import STANDARD, Quantity
 from .segments import offsets_of
 from .state import Crystals
@@ -33,8 +35,6 @@ def assemble(frames: Sequence[Frame], quantities: Mapping[str, Quantity] | None 
     Left-handed cells become right-handed by negating cell and frac (the atoms stay where they are), which is noted. A field that some frames
     lack is NaN there ("not measured") and noted once per frame; a field that two frames give different shapes is left out of all and noted.
     """
-    import torch
-
     notes = [list(f.notes) for f in frames]
     counts = np.array([len(f.species) for f in frames], dtype=np.int64)
     cell = np.array([f.cell for f in frames], dtype=np.float64).reshape(-1, 3, 3)
@@ -78,3 +78,22 @@ def assemble(frames: Sequence[Frame], quantities: Mapping[str, Quantity] | None 
 def unknown_fields(frame: Frame, known: Mapping[str, Quantity]) -> list[str]:
     """Names in the frame that have no Quantity, so that nobody can say how they transform."""
     return [k for k in (*frame.site, *frame.whole) if k not in STANDARD and k not in known and k not in frame.quantities]
+
+
+def no_crystals() -> Crystals:
+    """A batch of no crystals."""
+    return Crystals(torch.zeros(0, 3, dtype=torch.float64), torch.zeros(0, dtype=torch.long), torch.zeros(0, 3, 3, dtype=torch.float64), torch.zeros(1, dtype=torch.long))
+
+
+def refuse_undecided(crystals: Crystals, what: str) -> None:
+    """BadInput when an undecided species stands in the batch."""
+    if bool((crystals.species == 0).any()):
+        i = int(crystals.owner[(crystals.species == 0).nonzero()[0, 0]])
+        raise BadInput(f"an atom has no element yet (species 0), which {what} cannot tell", f"crystal {i}")
+
+
+def pieces(crystals: Crystals, *tensors):
+    """Per crystal: NumPy views of per-atom tensors."""
+    ends = crystals.offsets.tolist()
+    arrays = [t.detach().cpu().numpy() for t in tensors]
+    return [[a[ends[i] : ends[i + 1]] for a in arrays] for i in range(len(crystals))]

@@ -42,7 +42,7 @@ class Limits:
     bytes: int = 1_000_000
     file_bytes: int = 2_000_000_000
     atoms: int = 500
-    lengths: tuple[float, float] = (1.5, 100.0)
+    lengths: tuple[float, float] = (1.5, 200.0)
     angles: tuple[float, float] = (4.0, 176.0)
     volume_per_atom: tuple[float, float] = (2.0, 250.0)
     min_distance: float = 0.5
