@@ -259,16 +259,27 @@ class Symmetrizer:
 
 def _pairs(crystals: Crystals, i: int, symmetry: Symmetry, start: int, end: int, first: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Operation, source, target and whole translation of every (operation, atom) of crystal i."""
+    from scipy.spatial import cKDTree
+
     frac, cell, species = crystals.frac[start:end].detach(), crystals.cell[i].detach(), crystals.species[start:end]
     ops, n = len(symmetry.rotations), end - start
-    image = torch.einsum("oij,nj->oni", symmetry.rotations.to(frac), frac) + symmetry.translations[:, None]
-    gap = image[:, :, None] - frac
+    moved = torch.einsum("oij,nj->oni", symmetry.rotations.to(frac), frac) + symmetry.translations[:, None]
+    # nearest atom of the same element: a periodic box with edges of the cell's lengths, the element as a fourth coordinate far apart
+    box = torch.cat([cell.norm(dim=-1), cell.new_zeros(1)])
+    far = species.to(frac)[:, None] * float(box.sum())
+
+    def boxed(points, elements):
+        inside = points % 1
+        return torch.cat([torch.where(inside >= 1, torch.zeros_like(inside), inside) * box[:3], elements], -1).numpy()
+
+    _, nearest = cKDTree(boxed(frac, far), boxsize=box.numpy()).query(boxed(moved.reshape(-1, 3), far.repeat(ops, 1)))
+    target = torch.from_numpy(nearest).reshape(ops, n)
+    gap = moved - frac[target]
     cells = gap.round()
-    distance = ((gap - cells) @ cell).norm(dim=-1).masked_fill(species[:, None] != species, float("inf"))
-    off, target = distance.min(-1)
-    limit = 5 * max(symmetry.symprec, 1e-4)
-    if float(off.max()) > limit or not torch.equal(target.sort(-1).values, torch.arange(n).expand(ops, n)):
-        raise BadInput(f"an operation of group {symmetry.number} does not permute the atoms (off by {float(off.max()):.2e} Å)", f"crystal {i}")
-    shift = symmetry.translations[:, None] - cells.gather(2, target[..., None, None].expand(ops, n, 1, 3))[:, :, 0]
+    worst = float(((gap - cells) @ cell).norm(dim=-1).max())
+    same = bool((species[target] == species).all()) and torch.equal(target.sort(-1).values, torch.arange(n).expand(ops, n))
+    if not same or worst > 5 * max(symmetry.symprec, 1e-4):
+        raise BadInput(f"an operation of group {symmetry.number} does not permute the atoms (off by {worst:.2e} Å)", f"crystal {i}")
+    shift = symmetry.translations[:, None] - cells
     operation = torch.arange(first, first + ops).repeat_interleave(n)
     return operation, torch.arange(start, end).repeat(ops), (target + start).reshape(-1), shift.reshape(-1, 3)
