@@ -110,23 +110,23 @@ class Prototype:
 
 # from coordinates
 
-_RHOMBOHEDRAL = (146, 148, 155, 160, 161, 166, 167)
-
-
 def _cell(space_group: int, values: Sequence[float]) -> np.ndarray:
     """Rows of the conventional cell from the parameters that the crystal system leaves free."""
     if space_group >= 195:
         wanted, (a, b, c) = 1, (values[0],) * 3
     elif space_group >= 75:
         wanted, (a, b, c) = 2, (values[0], values[0], values[-1])
-    elif space_group >= 16:
-        wanted, (a, b, c) = 3, values[:3]
+    elif space_group >= 3:
+        wanted, (a, b, c) = 3 if space_group >= 16 else 4, values[:3]
     else:
-        raise BadInput("structure types are written for orthorhombic and higher systems", f"space group {space_group}")
+        raise BadInput("structure types are written for monoclinic and higher systems", f"space group {space_group}")
     if len(values) != wanted:
         raise BadInput(f"{wanted} cell parameters are free, got {len(values)}", f"space group {space_group}")
     if 143 <= space_group <= 194:
         return np.array([[a, 0, 0], [-a / 2, a * math.sqrt(3) / 2, 0], [0, 0, c]])
+    if space_group < 16:
+        beta = math.radians(values[3])
+        return np.array([[a, 0, 0], [0, b, 0], [c * math.cos(beta), 0, c * math.sin(beta)]])
     return np.diag([a, b, c]).astype(float)
 
 
