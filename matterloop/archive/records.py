@@ -37,6 +37,7 @@ class Ask:
     atoms         fewest and most atoms in the primitive cell
     formula       reduced composition ((atomic number, count), ...) sorted by number; None: free
     anonymous     anonymous formula such as "ABC3"; "" free
+    amounts       how many of some elements the reduced formula holds: ((8, 3),) with "ABC3" is ABO3
     space_groups  allowed space-group numbers; empty: free
     prototypes    names of wanted structure types ("perovskite", "spinel"); empty: free
     limits        wanted property ranges; energy_above_hull in eV/atom among them
@@ -50,6 +51,7 @@ class Ask:
     atoms: tuple[int, int] = (1, 40)
     formula: tuple[tuple[int, int], ...] | None = None
     anonymous: str = ""
+    amounts: tuple[tuple[int, int], ...] = ()
     space_groups: frozenset[int] = frozenset()
     prototypes: tuple[str, ...] = ()
     limits: tuple[Limit, ...] = ()
