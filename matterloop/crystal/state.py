@@ -52,8 +52,8 @@ class Crystals:
             )
         for kind, fields_, rows in (("site", self.site, n), ("whole", self.whole, b)):
             for name, value in fields_.items():
-                if len(value) != rows:
-                    raise BadInput(f"{kind} field {name!r} has {len(value)} rows, expected {rows}", "Crystals")
+                if not value.dim() or len(value) != rows:
+                    raise BadInput(f"{kind} field {name!r} has {len(value) if value.dim() else 'no'} rows, expected {rows}", "Crystals")
                 rank = quantity_of(name, self.quantities).rank
                 if value.shape[value.dim() - rank :] != (3,) * rank:
                     raise BadInput(f"{kind} field {name!r} has shape {tuple(value.shape)}; its rank {rank} wants {rank} trailing axes of 3", "Crystals")
@@ -75,16 +75,16 @@ class Crystals:
         crystals = Crystals(
             real(frac).reshape(-1, 3), species, cell, offsets_of(counts),
             None if periodic is None else torch.as_tensor(periodic, dtype=torch.bool).reshape(-1, 3).expand(len(cell), 3).clone(),
-            {k: torch.as_tensor(v) for k, v in (site or {}).items()},
-            {k: torch.as_tensor(v) for k, v in (whole or {}).items()},
+            {k: _as_field(v) for k, v in (site or {}).items()},
+            {k: _as_field(v) for k, v in (whole or {}).items()},
             quantities or {},
         )
         return crystals.checked()
 
     def checked(self) -> Crystals:
         """Return self; BadInput naming the first crystal whose numbers cannot be a structure."""
-        if int(self.offsets[-1]) != self.atoms or bool((self.counts < 0).any()):
-            raise BadInput(f"offsets end at {int(self.offsets[-1])}, but there are {self.atoms} atoms", "Crystals")
+        if int(self.offsets[0]) or int(self.offsets[-1]) != self.atoms or bool((self.counts < 0).any()):
+            raise BadInput(f"offsets must rise from 0 to the number of atoms, {self.atoms}; they start at {int(self.offsets[0])} and end at {int(self.offsets[-1])}", "Crystals")
         bad = ~torch.isfinite(self.cell).flatten(1).all(1)
         self._refuse(bad, "the cell holds a number that is not finite")
         self._refuse_sites(~torch.isfinite(self.frac).all(1), "a coordinate is not finite")
@@ -210,15 +210,18 @@ class Crystals:
             start, stop, step = which.indices(b)
             if step == 1:
                 return self._contiguous(start, max(start, stop))
-            which = torch.arange(start, stop, step)
+            which = list(range(start, stop, step))
         index = torch.as_tensor(which, device=self.cell.device)
+        if index.is_floating_point() and len(index):
+            raise BadInput("crystals are chosen by whole numbers or a boolean mask, got fractions", "Crystals")
         if index.dtype == torch.bool:
             if len(index) != b:
                 raise BadInput(f"the mask has {len(index)} entries for {b} crystals", "Crystals")
             index = index.nonzero()[:, 0]
         index = index.to(torch.long).reshape(-1)
         if len(index) and (int(index.min()) < -b or int(index.max()) >= b):
-            raise IndexError(f"crystal {int(index.abs().max())} of a batch of {b}")
+            wrong = index[(index < -b) | (index >= b)]
+            raise IndexError(f"crystal {int(wrong[0])} of a batch of {b}")
         index = index % max(b, 1)
         counts = self.counts[index]
         rows = runs(self.offsets[:-1][index], counts)
@@ -259,6 +262,10 @@ class Crystals:
                     "use bare() or with_fields() to make them equal", "Crystals.join")
         cat = lambda get: torch.cat([get(p) for p in parts])
         quantities = {k: v for p in parts for k, v in p.quantities.items()}
+        for i, part in enumerate(parts):
+            for name, own in part.quantities.items():
+                if own != quantities[name]:
+                    raise BadInput(f"part {i} gives the field {name!r} the Quantity {own}, another part {quantities[name]}", "Crystals.join")
         return Crystals(
             cat(lambda p: p.frac), cat(lambda p: p.species), cat(lambda p: p.cell), offsets_of(cat(lambda p: p.counts)), cat(lambda p: p.periodic),
             {k: cat(lambda p: p.site[k]) for k in first.site}, {k: cat(lambda p: p.whole[k]) for k in first.whole}, quantities)
@@ -269,6 +276,8 @@ class Crystals:
         out = {}
         for name, value in fields_.items():
             quantity = quantity_of(name, self.quantities)
+            if quantity.rank and not value.is_floating_point():
+                value = value.to(self.cell.dtype)
             r = rotation.to(value) if quantity.rank else None
             if quantity.rank == 1:
                 value = value @ r.T
@@ -282,6 +291,8 @@ class Crystals:
     def rotated(self, rotation: Tensor) -> Crystals:
         """Every vector v becomes rotation @ v; `rotation` (3, 3) is orthogonal, proper or not. The cell stays right-handed."""
         r = rotation.to(self.cell)
+        if r.shape != (3, 3) or float((r @ r.T - torch.eye(3).to(r)).abs().max()) > 1e-4:
+            raise BadInput("the rotation is not an orthogonal (3, 3) matrix", "Crystals.rotated")
         cell, frac = self.cell @ r.T, self.frac
         if float(torch.linalg.det(r)) < 0:  # negate the basis, not the atoms
             cell, frac = -cell, -frac
@@ -291,7 +302,7 @@ class Crystals:
         """All atoms moved by fractional `by` (3,) or (crystals, 3), wrapped into the cell where periodic."""
         by = by.to(self.frac)
         frac = self.frac + (by if by.dim() == 1 else by[self.owner])
-        return self.put(frac=torch.where(self.periodic[self.owner], frac % 1, frac))
+        return self.put(frac=frac).wrapped()
 
     def shuffled(self, order: Tensor) -> Crystals:
         """Atoms re-ordered; `order` (atoms,) must permute atoms within their own crystals."""
@@ -312,10 +323,12 @@ class Crystals:
         self._refuse(mixed.flatten(1).any(1), "U mixes a periodic axis with one that is not")
         inverse = torch.linalg.inv(u)[self.owner]
         frac = torch.bmm(self.frac[:, None], inverse)[:, 0]
-        return self.put(cell=u @ self.cell, frac=torch.where(self.periodic[self.owner], frac % 1, frac))
+        return self.put(cell=u @ self.cell, frac=frac).wrapped()
 
     def repeated(self, na: int, nb: int, nc: int) -> Crystals:
         """Supercells of na x nb x nc copies; extensive fields grow with them."""
+        if min(na, nb, nc) < 1:
+            raise BadInput(f"{na} x {nb} x {nc} copies, each must be at least 1", "Crystals.repeated")
         times = torch.tensor([na, nb, nc], device=self.cell.device)
         self._refuse(((times > 1) & ~self.periodic).any(1), "a structure cannot be repeated along an axis that is not periodic")
         grid = torch.cartesian_prod(*[torch.arange(n, device=self.cell.device) for n in (na, nb, nc)]).to(self.frac)
@@ -334,5 +347,11 @@ class Crystals:
 
     def formula(self, i: int = 0) -> str:
         """Formula of crystal `i` with elements by symbol, counts as they stand: 'Cl4 Na4'."""
-        z = self.species[int(self.offsets[i]) : int(self.offsets[i + 1])].tolist()
+        z = self[int(i)].species.tolist()
         return " ".join(f"{symbol(s)}{z.count(s)}" for s in sorted(set(z), key=symbol))
+
+
+def _as_field(values) -> Tensor:
+    """Tensors and arrays keep their dtype; Python numbers become float64, not the default dtype of torch."""
+    tensor = torch.as_tensor(values)
+    return torch.as_tensor(values, dtype=torch.float64) if tensor.is_floating_point() and not hasattr(values, "dtype") else tensor
