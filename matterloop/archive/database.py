@@ -124,6 +124,8 @@ class Archive:
             raise BadInput("a candidate holds exactly one crystal", "event")
         if candidates:
             _fill(content, "candidates", [c.key for c in candidates])
+        if wide := [c for c in candidates if not -(2**63) <= c.seed < 2**63]:
+            raise BadInput(f"the seed {wide[0].seed} of candidate {wide[0].key!r} needs more than 64 bits", "event")
         elsewhere = set(_keys_in(content)) - {r["key"] for r in rows}
         text, time = to_json(content), datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         with self._turn, plain_errors(self.name, f"campaign {campaign!r}"), self._writing() as connection:
@@ -194,7 +196,8 @@ class Archive:
                 known = self._read(sa.select(k.key).where(k.campaign == campaign).limit(CHUNK))
                 raise Missing("candidate", lost[0], [r.key for r in known])
             rows = [found[key] for key in keys]
-        return [Candidate(r.key, decode([r.blob]), r.source, tuple(from_json(r.parents)), r.seed, from_json(r.about)) for r in rows]
+        return [Candidate(r.key, crystal, r.source, tuple(from_json(r.parents)), r.seed, from_json(r.about))
+                for r, crystal in zip(rows, _decode_each([r.blob for r in rows]), strict=True)]
 
     # health
 
@@ -274,6 +277,13 @@ def _crystal_rows(batches: Iterable[Crystals]) -> list[dict]:
             atoms = species[ends[i] : ends[i + 1]]
             rows.append({"key": content_key(blob), "blob": blob, "formula": batch.formula(i), "n_atoms": len(atoms), "elements": _system(atoms)})
     return rows
+
+
+def _decode_each(blobs: list[bytes]) -> list[Crystals]:
+    try:
+        return list(decode(blobs)) if blobs else []
+    except BadInput:  # they carry different fields (or one is damaged, which is then said of that one)
+        return [decode([b]) for b in blobs]
 
 
 def _system(numbers: Iterable[int]) -> str:

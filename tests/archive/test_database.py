@@ -107,6 +107,13 @@ def test_candidates_come_back_as_proposed(archive, make_crystals):
         archive.candidates("a", ["randon-0-7"])
 
 
+def test_candidates_with_different_fields_share_an_event(archive, make_crystals):
+    plain, labelled = make_crystals(1), make_crystals(1, seed=1).with_fields(whole={"energy": torch.tensor([2.5])})
+    archive.append("a", "proposed", candidates=candidates_of([plain, labelled]))
+    back = archive.candidates("a")
+    assert not back[0].crystal.whole and back[1].crystal.whole["energy"].tolist() == [2.5]
+
+
 def test_a_candidate_key_stands_for_one_candidate(archive, make_crystals):
     both = candidates_of(make_crystals(2))
     archive.append("a", "proposed", candidates=both[:1])
@@ -116,6 +123,12 @@ def test_a_candidate_key_stands_for_one_candidate(archive, make_crystals):
         archive.append("a", "proposed", candidates=[both[1], both[1]])
     assert len(archive.events("a")) == 1 and len(archive.candidates("a")) == 1 and len(archive.find_crystals()) == 1
     archive.append("b", "proposed", candidates=both)
+
+
+def test_a_seed_that_the_database_cannot_hold_is_refused(archive, make_crystals):
+    with pytest.raises(BadInput, match="more than 64 bits"):
+        archive.append("a", "proposed", candidates=[Candidate("k", make_crystals(1), "random", seed=2**63)])
+    assert archive.events("a") == []
 
 
 @pytest.mark.parametrize("statement", [

@@ -73,6 +73,32 @@ def test_kill_9_leaves_whole_events_without_gaps(where, python):
         assert archive.append("a", "resumed").number == len(log)
 
 
+KILLED_AT_START = """
+import os, random, signal, sys, time
+from matterloop.archive.database import open_archive
+folder, moments = sys.argv[1], random.Random(1)
+for kill in range(6):
+    child = os.fork()
+    if child == 0:
+        i = 0
+        while True:
+            open_archive(f"{folder}/{kill}-{i}.db").close()
+            i += 1
+    time.sleep(moments.uniform(0.05, 0.15))
+    os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+"""
+
+
+def test_kill_9_while_an_archive_is_made_leaves_it_usable(tmp_path, python):
+    python(KILLED_AT_START, str(tmp_path))
+    made = sorted(tmp_path.glob("*.db"))
+    assert len(made) >= 6
+    for path in made:
+        with open_archive(path) as archive:
+            assert archive.append("a", "started").number == 0 and archive.verify() == []
+
+
 def test_a_full_disk_keeps_what_was_committed(tmp_path, make_crystals):
     where = tmp_path / "a.db"
     with open_archive(where) as archive:
