@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("steady", deadline=None, derandomize=True)  # a slow machine is no failure, and a failure can be repeated
+settings.load_profile("steady")
 
 
 def find_data() -> Path | None:
