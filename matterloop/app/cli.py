@@ -1,0 +1,343 @@
+"""The command line: one command per verb, thin over the functions of the package. JSON on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..base.errors import MatterloopError
+
+app = typer.Typer(name="matterloop", help="From a wish to ranked, checked crystals.", no_args_is_help=True, add_completion=False,
+                  pretty_exceptions_enable=False, rich_markup_mode=None)
+data_app = typer.Typer(help="Data sets: which are known, where they lie, how to get them.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Json = Annotated[bool, typer.Option("--json", help="one JSON object per result on standard output")]
+Files = Annotated[list[str], typer.Argument(help="structure files: CIF, POSCAR, extxyz, or tables with a cif column")]
+Potential = Annotated[str, typer.Option(help="potential by name, see `matterloop models --role potential`")]
+Reference = Annotated[str, typer.Option(help="file of own phases: formula, energy_per_atom, scheme")]
+
+
+def plain(value: Any) -> Any:
+    """JSON has no NaN: numbers that are not finite become null, sets and tuples lists."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(v) for v in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def say(text: str = "") -> None:
+    """A line for people."""
+    typer.echo(text, err=True)
+
+
+def emit(rows: Iterable[Mapping[str, Any]], as_json: bool, columns: tuple[str, ...] = ()) -> None:
+    """Rows as JSON lines, or as a table of the given columns."""
+    rows = list(rows)
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(plain(row), ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    show = [c for c in columns if any(c in r for r in rows)] or sorted({k for r in rows for k in r})
+    if any("error" in r for r in rows) and "error" not in show:
+        show.append("error")
+    table = Table(show_edge=False, pad_edge=False)
+    for column in show:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*[cell(row.get(c)) for c in show])
+    Console().print(table)
+
+
+def cell(value: Any) -> str:
+    """One value of a table."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4f}" if 1e-3 <= abs(value) < 1e5 or value == 0 else f"{value:.3g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {cell(v)}" for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(cell, value))
+    return str(value)
+
+
+def finish(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Exit 1 if some results are errors."""
+    if any("error" in r for r in rows):
+        raise typer.Exit(1)
+
+
+def summary(outcome, folder: str | None, as_json: bool) -> None:
+    """The outcome of a campaign: as JSON one object per candidate, else the funnel and the best of the table."""
+    from ..campaign.outcome import flat
+
+    if as_json:
+        emit([flat(r) for r in outcome.rows], True)
+        return
+    say("  ".join(f"{name} {count}" for name, count in outcome.funnel))
+    rows = [flat(r) for r in outcome.rows if r.relaxed][:15]
+    if rows:
+        emit(rows, False, ("rank", "kept", "formula", "symbol", "atoms", "energy_above_hull", "probability_within_limit", "key", "why"))
+    for text in outcome.not_understood:
+        say(f"not understood: {text}")
+    if folder:
+        say(f"report: {Path(folder) / 'report.html'}")
+    if not outcome.finished:
+        say(f"not finished; go on with: matterloop resume {folder}")
+
+
+@app.command()
+def discover(
+    wish: Annotated[str, typer.Argument(help='a sentence such as "stable ternary lithium oxides with fewer than 12 atoms", or a .toml spec')],
+    count: Annotated[int | None, typer.Option(min=1, help="proposals in all")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="rounds; generators that learn hear the verdicts in between")] = 1,
+    seconds: Annotated[float | None, typer.Option(min=1, help="wall seconds to spend")] = None,
+    seed: int = 0,
+    out: Annotated[str | None, typer.Option(help="folder of the run, made if needed")] = None,
+    potential: Potential = "chgnet",
+    reference: Reference = "",
+    exclude: Annotated[list[str] | None, typer.Option(help="elements never to use, e.g. --exclude Co,Pb")] = None,
+    include: Annotated[list[str] | None, typer.Option(help="elements to take off the default mask, e.g. --include U")] = None,
+    known: Annotated[bool, typer.Option("--known", help="keep known phases too")] = False,
+    overwrite: Annotated[bool, typer.Option(help="replace a run that is already in the folder")] = False,
+    quiet: bool = False,
+    json_: Json = False,
+) -> None:
+    """Propose, relax, judge and rank crystals for a wish."""
+    from ..campaign.wish import read_wish
+    from .discover import default_folder
+    from .discover import discover as run
+    from .progress import watching
+
+    understood = read_wish(wish)
+    folder = out or str(default_folder(understood.sentence or wish))
+    if not quiet:
+        for line in understood.describe():
+            say(line)
+    with watching(quiet) as watch:
+        outcome = run(understood, count=count, rounds=rounds, seconds=seconds, seed=seed, out=folder, potential=potential, reference=reference,
+                      exclude=symbols(exclude), include=symbols(include), known_too=known, overwrite=overwrite, watch=watch)
+    summary(outcome, folder, json_)
+
+
+def symbols(given: list[str] | None) -> list[str]:
+    """Symbols from repeated or comma-separated options."""
+    return [s.strip() for text in given or () for s in text.replace(",", " ").split()]
+
+
+@app.command()
+def resume(folder: Annotated[str, typer.Argument(help="folder of a stopped or killed run")], quiet: bool = False, json_: Json = False) -> None:
+    """Go on with a stopped or killed run."""
+    from .discover import resume as run
+    from .progress import watching
+
+    with watching(quiet) as watch:
+        outcome = run(folder, watch=watch)
+    summary(outcome, folder, json_)
+
+
+@app.command()
+def show(folder: str, json_: Json = False) -> None:
+    """Print what a run found, from its log."""
+    from .discover import show as read
+
+    outcome = read(folder)
+    if not json_:
+        for line in outcome.wish:
+            say(line)
+    summary(outcome, folder, json_)
+
+
+@app.command()
+def understand(wish: str, json_: Json = False) -> None:
+    """Show what a wish is understood to mean, and what of it is not."""
+    from ..campaign.wish import read_wish
+
+    understood = read_wish(wish)
+    if json_:
+        emit([{"wish": wish, "understood": list(understood.describe()), "spec": understood.to_toml(), "not_understood": [p.text for p in understood.not_understood]}], True)
+    else:
+        for line in understood.describe():
+            say(line)
+        typer.echo(understood.to_toml())
+    if understood.not_understood:
+        raise typer.Exit(1)
+
+
+@app.command()
+def energy(files: Files, potential: Potential = "chgnet", json_: Json = False) -> None:
+    """Energy, forces, stress and magnetic moments of structures as they stand."""
+    from .verbs import energy as run
+
+    rows = run(files, potential=potential)
+    emit(rows, json_, ("file", "formula", "atoms", "energy", "energy_per_atom", "max_force"))
+    finish(rows)
+
+
+@app.command()
+def relax(
+    files: Files, out: Annotated[str | None, typer.Option(help="folder for the relaxed CIFs")] = None,
+    fmax: Annotated[float, typer.Option(help="largest force at the end, eV/Å")] = 0.05,
+    pressure: Annotated[float, typer.Option(help="GPa")] = 0.0,
+    keep_symmetry: Annotated[bool, typer.Option("--keep-symmetry", help="relax within the space group")] = False,
+    steps: Annotated[int, typer.Option(min=0, help="most moves per crystal")] = 500,
+    optimizer: str = "fire", potential: Potential = "chgnet", quiet: bool = False, json_: Json = False,
+) -> None:
+    """Relax atoms and cells."""
+    from .progress import watching
+    from .verbs import relax as run
+
+    with watching(quiet) as watch:
+        rows = run(files, out=out, fmax=fmax, pressure=pressure, keep_symmetry=keep_symmetry, steps=steps, optimizer=optimizer, potential=potential, watch=watch)
+    emit(rows, json_, ("file", "formula", "atoms", "converged", "steps", "energy_per_atom", "max_force", "space_group_before", "space_group", "out"))
+    finish(rows)
+
+
+@app.command()
+def hull(files: Files, potential: Potential = "chgnet", reference: Reference = "",
+         as_is: Annotated[bool, typer.Option("--as-is", help="do not relax first")] = False, quiet: bool = False, json_: Json = False) -> None:
+    """Energy above the convex hull and decay products."""
+    from .progress import watching
+    from .verbs import hull as run
+
+    with watching(quiet) as watch:
+        rows = run(files, potential=potential, reference=reference, relaxed=not as_is, watch=watch)
+    emit(rows, json_, ("file", "formula", "energy_per_atom", "formation_energy", "energy_above_hull", "decomposition", "coverage"))
+    finish(rows)
+
+
+@app.command()
+def generate(
+    wish: Annotated[str, typer.Argument(help="what to propose: a sentence or a .toml spec")] = "any crystals",
+    count: Annotated[int, typer.Option(min=1)] = 10, seed: int = 0, out: Annotated[str | None, typer.Option(help="folder for the CIFs")] = None,
+    generator: Annotated[str, typer.Option(help="see `matterloop models --role generator`")] = "substitution",
+    elements: Annotated[str, typer.Option(help="only these elements, all of them, e.g. Li,Fe,P,O")] = "",
+    formula: Annotated[str, typer.Option(help="reduced formula")] = "",
+    atoms: Annotated[str, typer.Option(help="atoms in the primitive cell, e.g. 4-12")] = "",
+    space_group: Annotated[int | None, typer.Option(min=1, max=230)] = None,
+    crystal_system: str = "",
+    exclude: Annotated[list[str] | None, typer.Option(help="elements never to use")] = None,
+    json_: Json = False,
+) -> None:
+    """Propose crystals without judging them."""
+    from ..campaign.wish import read_wish
+    from .asking import narrowed
+    from .verbs import generate as run
+
+    ask = narrowed(read_wish(wish).ask, elements=elements, formula=formula, atoms=atoms, space_group=space_group, crystal_system=crystal_system, exclude=symbols(exclude))
+    rows = run(ask, count=count, seed=seed, generator=generator, out=out)
+    emit(rows, json_, ("key", "formula", "atoms", "parents", "out"))
+    if len(rows) < count:
+        say(f"{len(rows)} of {count}: no more exist for this ask")
+
+
+@app.command()
+def judge(files: Annotated[list[str], typer.Argument(help="a folder or structure files")], json_: Json = False,
+          no_reference: Annotated[bool, typer.Option("--no-reference", help="skip novelty")] = False) -> None:
+    """Valid, unique and novel shares of structures from any generator."""
+    from .verbs import judge as run
+    from .verbs import rate
+
+    result = run(files[0] if len(files) == 1 else files, reference=not no_reference)
+    if json_:
+        emit([result], True)
+    else:
+        emit([{k: v for k, v in r.items() if k != "reasons"} | ({"why": "; ".join(f"{x['check']}: {x['note'] or x['value']}" for x in r["reasons"] if not x["passed"])}
+                                                                if "reasons" in r else {}) for r in result["crystals"]],
+             False, ("file", "formula", "valid", "unique", "novel", "why"))
+        say(f"{result['total']} given: {rate(result)}")
+    finish(result["crystals"])
+
+
+@app.command()
+def models(role: Annotated[str | None, typer.Option(help="descriptor, encoder, potential, generator, search, measure, judge, loop, task")] = None,
+           json_: Json = False) -> None:
+    """Every part of the house, plug-ins included."""
+    from .verbs import models as run
+
+    rows = run(role)
+    emit([{**r, "waived": len(r["waives"])} for r in rows], json_, ("role", "name", "summary", "paper", "year", "waived", "plugin"))
+    if not json_:
+        waived = [(r["name"], k, v) for r in rows for k, v in r["waives"].items()]
+        say(f"{len(rows)} parts; {len(waived)} waivers:")
+        for name, check, why in waived:
+            say(f"  {name}: {check}: {why}")
+
+
+@app.command()
+def check(module: Annotated[str, typer.Argument(help="a plug-in's module or file with a CARD, or the name of a built-in part")],
+          full: Annotated[bool, typer.Option("--full", help="the slow checks too")] = False, json_: Json = False) -> None:
+    """Run the contract on a plug-in."""
+    from ..bench.contract import run_contract
+
+    rows = run_contract(module, full=full)
+    emit(rows, json_, ("part", "check", "passed", "seconds", "note"))
+    if not all(r["passed"] for r in rows):
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(json_: Json = False) -> None:
+    """What works on this machine."""
+    from .verbs import doctor as run
+
+    rows = run()
+    emit(rows, json_, ("check", "ok", "answer", "seconds"))
+    if not all(r["ok"] for r in rows):
+        raise typer.Exit(1)
+
+
+@data_app.command("list")
+def data_list(data_dir: str | None = None, json_: Json = False) -> None:
+    """Known data sets, and where they were found."""
+    from ..archive.sources import data_list as run
+
+    emit(run(data_dir=data_dir), json_, ("name", "version", "rows", "licence", "present", "description"))
+
+
+@data_app.command("get")
+def data_get(name: str, data_dir: str | None = None, json_: Json = False) -> None:
+    """Find a data set, download it where that is possible, and verify it."""
+    from ..archive.sources import data_get as run
+
+    emit([{"name": name, "path": str(run(name, data_dir=data_dir))}], json_)
+
+
+@data_app.command("path")
+def data_path(name: str, file: Annotated[str | None, typer.Argument()] = None, data_dir: str | None = None) -> None:
+    """Print the path of a data set or of one of its files."""
+    from ..archive.sources import data_path as run
+
+    typer.echo(str(run(name, file, data_dir=data_dir)))
+
+
+def main() -> None:
+    """Entry point: errors raised on purpose become one line and exit code 2, Ctrl-C exit code 130."""
+    try:
+        app(standalone_mode=True)
+    except MatterloopError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("stopped; nothing written down is lost", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

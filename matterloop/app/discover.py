@@ -1,0 +1,152 @@
+"""From a wish to a folder of ranked, checked crystals; and a stopped or killed run from its folder onwards."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from ..archive.records import Ask
+from ..base.config import from_mapping
+from ..base.elements import DEFAULT_MASK, number, symbol
+from ..base.errors import BadInput
+from ..base.machine import hardware, versions
+from ..campaign.loop import CAMPAIGN, Campaign, Settings, Watch
+from ..campaign.outcome import Outcome, funnel_of, rows_of
+from ..campaign.state import State, replay
+from ..campaign.wish import Wish, from_toml, read_wish
+from .folder import archive_of, new_folder, open_archive, write_results, write_run_toml
+
+NOT_CHECKED = (
+    "Dynamical stability: no phonons were computed.",
+    "First principles: energies are those of a machine-learned potential, no DFT verified them.",
+    "Temperature: the hull is at 0 K without zero-point motion.",
+    "Disorder, defects and surfaces: every candidate is an ordered bulk crystal.",
+    "Whether and how a candidate can be made.",
+)
+
+
+def default_folder(wish: str) -> Path:
+    """runs/<the wish in plain words>, for a run without a folder of its own."""
+    return Path("runs") / (re.sub(r"[^a-z0-9]+", "-", wish.lower()).strip("-")[:40] or "wish")
+
+
+def discover(
+    wish: str | Path | Wish, *, count: int | None = None, rounds: int = 1, seconds: float | None = None, seed: int = 0, out: str | Path | None = None,
+    potential: str = "chgnet", reference: str | Path = "", exclude: Iterable[str] = (), include: Iterable[str] = (),
+    generators: Mapping[str, float] | None = None, known_too: bool = False, overwrite: bool = False, settings: Mapping | None = None,
+    watch: Watch = Watch(),
+) -> Outcome:
+    """Propose, relax, judge and rank crystals for a wish; everything lands in the folder `out`.
+
+    wish        sentence, path of a TOML spec, or a `Wish`
+    count       proposals in all (default: 100, or 10 for each candidate that the wish names; None with `seconds`: as many as fit)
+    exclude     symbols never used; `include` symbols taken off the default mask
+    reference   file of own phases, energies and scheme instead of the shipped hull
+    known_too   keep phases that are already known
+    settings    further fields of campaign.loop.Settings (fmax, steps, keep_symmetry, ...)
+    Raises BadInput for an impossible wish, FolderError where the folder cannot be written.
+    """
+    if not isinstance(wish, Wish):
+        wish = read_wish(str(wish))
+    ask = wish.ask
+    if include:
+        ask = replace(ask, excluded=ask.excluded - {number(s) for s in include})
+    if exclude:
+        ask = replace(ask, excluded=ask.excluded | {number(s) for s in exclude})
+    wish = replace(wish, ask=ask)
+    seconds = seconds if seconds is not None else wish.seconds
+    if count is None and seconds is None:
+        count = max(100, 10 * (wish.count or 0))
+    chosen = from_mapping(Settings, {
+        "count": count, "rounds": rounds, "seconds": seconds, "seed": seed, "potential": potential, "reference": str(reference),
+        "novel": not known_too, **({"generators": dict(generators)} if generators else {}), **dict(settings or {})}, "settings")
+    folder = Path(out) if out is not None else default_folder(wish.sentence)
+    new_folder(folder, overwrite)
+    archive = open_archive(folder / "campaign.db")
+    try:
+        return _go(folder, archive, wish, chosen, watch)
+    finally:
+        archive.close()
+
+
+def resume(folder: str | Path, *, watch: Watch = Watch()) -> Outcome:
+    """Go on with a stopped or killed run; a finished one is only written out anew. Missing if the folder holds no run."""
+    folder = Path(folder)
+    archive = archive_of(folder)
+    try:
+        state = replay(archive.events(CAMPAIGN))
+        if not state.settings:
+            raise BadInput("the run was killed before its wish was written down; start it again with `matterloop discover`", str(folder))
+        (folder / "structures").mkdir(exist_ok=True)
+        return _go(folder, archive, from_toml(state.wish), from_mapping(Settings, state.settings, "settings of the run"), watch)
+    finally:
+        archive.close()
+
+
+def show(folder: str | Path) -> Outcome:
+    """The outcome of a run as its log tells it, without computing anything."""
+    archive = archive_of(Path(folder), readonly=True)
+    try:
+        state = replay(archive.events(CAMPAIGN))
+        wish = from_toml(state.wish)
+        return _outcome(archive, state, wish, state.judged, {}, {})
+    finally:
+        archive.close()
+
+
+def _go(folder: Path, archive, wish: Wish, settings: Settings, watch: Watch) -> Outcome:
+    with archive.lock(CAMPAIGN):
+        begun = time.time()
+        run = {"began": datetime.now(timezone.utc).isoformat(timespec="seconds"), "versions": versions(), "hardware": hardware()}
+        spec = wish.to_toml()
+        write_run_toml(folder, asdict(settings), run, spec)
+        campaign = Campaign(archive, wish.ask, settings, watch=watch)
+        run["hardware"] = hardware()
+        ready = time.time()
+        state = campaign.run(session={"versions": run["versions"], "hardware": run["hardware"]}, wish=spec)
+        done = time.time()
+        verdicts = campaign.all_verdicts()
+        run["seconds"] = {"loading": round(ready - begun, 2), "this_session": round(done - begun, 2), "all_sessions": round(state.seconds, 2),
+                          "sessions": len(state.sessions)}
+        run["stages"] = {k: round(v, 2) for k, v in campaign.seconds.items()}
+        outcome = _outcome(archive, state, wish, verdicts, run, hull_plots(campaign, verdicts))
+        write_run_toml(folder, asdict(settings), run, spec)
+        watch.note("writing the report")
+        write_results(folder, outcome)
+        return outcome
+
+
+def hull_plots(campaign: Campaign, verdicts) -> dict:
+    """Data of the hull plots of the chemical systems of the best candidates: at most six systems of two or three elements."""
+    rows = rows_of(campaign.archive, CAMPAIGN, campaign.state, verdicts)
+    found: dict = {}
+    for row in rows:
+        elements = tuple(sorted(set(row.crystal.species.tolist())))
+        name = "-".join(symbol(z) for z in elements)
+        if not row.relaxed or row.energy_above_hull != row.energy_above_hull or not 2 <= len(elements) <= 3:
+            continue
+        if name not in found:
+            if len(found) == 6:
+                continue
+            found[name] = {"elements": [symbol(z) for z in elements], "candidates": [],
+                           **(campaign.judges.hull.binary_curve(*elements) if len(elements) == 2 else campaign.judges.hull.ternary(*elements))}
+        counts = [row.crystal.species.tolist().count(z) / row.atoms for z in elements]
+        found[name]["candidates"].append({"key": row.key, "formula": row.formula, "fractions": counts, "formation_energy": row.formation_energy,
+                                          "energy_above_hull": row.energy_above_hull, "kept": row.kept})
+    return found
+
+
+def _outcome(archive, state: State, wish: Wish, verdicts, run: dict, hulls: dict) -> Outcome:
+    rows = rows_of(archive, CAMPAIGN, state, verdicts)
+    ask: Ask = wish.ask
+    mask = tuple(symbol(z) for z in sorted(ask.excluded & DEFAULT_MASK))
+    unmeasured = sorted({x.name for x in ask.limits} - {reason.check for v in verdicts.values() for reason in v.reasons})
+    not_checked = tuple(f"The wish's {name.replace('_', ' ')}: no predictor for it yet." for name in unmeasured) + NOT_CHECKED
+    return Outcome(
+        wish=tuple(wish.describe()), not_understood=tuple(p.text for p in wish.not_understood), settings=dict(state.settings), run=run,
+        funnel=funnel_of(verdicts, sum(len(k) for k in state.rounds.values())), rows=rows, hulls=hulls, mask=mask, not_checked=not_checked,
+        notes=tuple(english for english, _ in wish.notes), finished=state.finished)

@@ -1,0 +1,310 @@
+"""Every verb of the house as one function: the command line, pages and servers are thin over these.
+
+Each takes files (or a `Crystals`) and returns one plain dict per crystal, in input order; a bad one carries its error and the others go on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..base.errors import BadInput, MatterloopError, Missing
+from ..base.registry import entries, load
+from ..base.units import gpa_to_stress, stress_to_gpa
+from ..campaign.loop import Watch
+from ..crystal.state import Crystals
+
+Source = str | Path | Iterable[str | Path] | Crystals
+
+
+def _read(source: Source) -> tuple[Crystals | None, list[str], list[dict]]:
+    """Crystals, their names, and one dict for every input that could not be read."""
+    if isinstance(source, Crystals):
+        return source, [str(i) for i in range(len(source))], []
+    from ..crystal.formats import read
+
+    paths = [source] if isinstance(source, (str, Path)) else list(source)
+    found = read(paths)
+    errors = [{"file": e.file or e.where, "row": e.row, "field": e.field, "error": e.message} for e in found.errors]
+    return (found.crystals if len(found.names) else None), list(found.names), errors
+
+
+def _labelled(crystals: Crystals, oracle) -> list[tuple[dict | None, str]]:
+    """(labels of one crystal, "") or (None, error) for each, by halving the batch where the oracle refuses."""
+    try:
+        labels = oracle.label(crystals)
+    except MatterloopError as error:
+        if len(crystals) == 1:
+            return [(None, str(error))]
+        middle = len(crystals) // 2
+        return _labelled(crystals[:middle], oracle) + _labelled(crystals[middle:], oracle)
+    out = []
+    ends = crystals.offsets.tolist()
+    for i in range(len(crystals)):
+        part = slice(ends[i], ends[i + 1])
+        forces = labels.forces[part] if labels.forces is not None else None
+        out.append(({
+            "energy": float(labels.energy[i]), "energy_per_atom": float(labels.energy[i]) / max(ends[i + 1] - ends[i], 1),
+            "max_force": None if forces is None else float(forces.norm(dim=-1).max()), "forces": None if forces is None else forces.tolist(),
+            "stress_gpa": None if labels.stress is None else stress_to_gpa(labels.stress[i]).tolist(),
+            "magmoms": None if labels.magmoms is None else labels.magmoms[part].tolist()}, ""))
+    return out
+
+
+def _formula(crystal: Crystals) -> str:
+    from ..crystal.composition import compositions, reduced_formula
+
+    return reduced_formula(compositions(crystal)[0])
+
+
+def energy(source: Source, *, potential: str = "chgnet") -> list[dict[str, Any]]:
+    """Energy (eV), forces (eV/Å), stress (GPa, tension positive) and magnetic moments (muB) of structures as they stand."""
+    crystals, names, errors = _read(source)
+    if crystals is None:
+        return errors
+    oracle = load(potential, role="potential")
+    rows = []
+    for name, one, (labels, error) in zip(names, crystals, _labelled(crystals.bare(), oracle), strict=True):
+        head = {"file": name, "formula": _formula(one), "atoms": one.atoms, "potential": oracle.name, "energy_scheme": oracle.energy_scheme}
+        rows.append(head | labels if labels is not None else head | {"error": error})
+    return rows + errors
+
+
+def relax(source: Source, *, out: str | Path | None = None, fmax: float = 0.05, pressure: float = 0.0, keep_symmetry: bool = False, steps: int = 500,
+          optimizer: str = "fire", potential: str = "chgnet", watch: Watch = Watch()) -> list[dict[str, Any]]:
+    """Relax atoms and cells; with `out` a CIF of each relaxed crystal is written there as soon as it is done.
+
+    fmax in eV/Å, pressure in GPa. Each answer: energy, steps, converged, largest force and stress, space group before and after, file written.
+    """
+    from ..crystal.formats import write_cif
+    from ..crystal.symmetry import analyse
+    from ..measure.relax import relax as relax_
+    from .folder import FolderError, write_atomic
+
+    crystals, names, errors = _read(source)
+    if crystals is None:
+        return errors
+    oracle = load(potential, role="potential")
+    folder = Path(out) if out is not None else None
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FolderError(f"{folder} cannot be made ({error.strerror})") from None
+    files = _file_names(names)
+    watch.stage("relax", len(crystals))
+    done = 0
+
+    def group(one: Crystals) -> str:
+        try:
+            return analyse(one, 0.01)[0].symbol
+        except MatterloopError:
+            return "?"
+
+    def write(i: int, one) -> None:
+        nonlocal done
+        if folder is not None and not one.failed:
+            write_atomic(folder / files[i], write_cif(one.crystal.bare(), names=[Path(files[i]).stem]))
+        done += 1
+        watch.advance("relax", done)
+
+    found = relax_(crystals, oracle, fmax=fmax, pressure=gpa_to_stress(pressure), keep_symmetry=keep_symmetry, steps=steps, optimizer=optimizer,
+                   on_done=write, should_stop=watch.stop)
+    rows = []
+    for i, (name, before, one) in enumerate(zip(names, crystals, found, strict=True)):
+        row = {"file": name, "formula": _formula(before), "atoms": before.atoms, "potential": found.oracle, "energy_scheme": found.energy_scheme,
+               "converged": one.converged, "status": one.status, "steps": one.steps}
+        if one.failed:
+            rows.append(row | {"error": one.reason})
+            continue
+        rows.append(row | {
+            "energy": one.energy, "energy_per_atom": one.energy_per_atom, "max_force": one.fmax, "max_stress_gpa": stress_to_gpa(one.smax),
+            "volume_before": float(before.volume[0]), "volume": float(one.crystal.volume[0]), "space_group_before": group(before),
+            "space_group": group(one.crystal), "reason": one.reason, "out": str(folder / files[i]) if folder is not None else None})
+    return rows + errors
+
+
+def _file_names(names: list[str]) -> list[str]:
+    """A file name of its own for every crystal, free of separators."""
+    taken: set[str] = set()
+    out = []
+    for name in names:
+        stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in Path(name.split("#")[0]).stem + (f"_{name.split('#', 1)[1]}" if "#" in name else "")) or "crystal"
+        new, k = f"{stem}.cif", 1
+        while new in taken:
+            new, k = f"{stem}_{k}.cif", k + 1
+        taken.add(new)
+        out.append(new)
+    return out
+
+
+def hull(source: Source, *, potential: str = "chgnet", reference: str | Path = "", relaxed: bool = True, watch: Watch = Watch()) -> list[dict[str, Any]]:
+    """Energy above the convex hull (eV/atom) and decay products of structures, relaxed first unless told otherwise."""
+    from ..crystal.composition import compositions
+    from ..measure import reference as phases
+
+    crystals, names, errors = _read(source)
+    if crystals is None:
+        return errors
+    oracle = load(potential, role="potential")
+    table = phases.user_reference(reference, scheme=oracle.energy_scheme, potential=oracle.name) if reference else phases.reference_hull(potential)
+    rows = relax(crystals, potential=potential, watch=watch) if relaxed else energy(crystals, potential=potential)
+    out = []
+    for name, row, composition in zip(names, rows, compositions(crystals), strict=True):
+        row = {"file": name, **{k: v for k, v in row.items() if k not in ("file", "forces", "magmoms", "stress_gpa", "out")}}
+        if "error" not in row:
+            try:
+                answer = table.energy_above([composition], [row["energy_per_atom"]], scheme=oracle.energy_scheme)
+                row |= {"energy_above_hull": float(answer.above[0]), "decomposition": dict_of(answer.decompositions[0]),
+                        "formation_energy": float(table.formation_energy([composition], [row["energy_per_atom"]])[0])}
+                if not reference:
+                    share, missing = phases.coverage(composition)
+                    row |= {"coverage": share, "missing_phases": list(missing)}
+            except MatterloopError as error:
+                row["error"] = str(error)
+        out.append(row)
+    return out + errors
+
+
+def dict_of(decomposition) -> dict[str, float]:
+    """Decay products as name -> share of atoms."""
+    return {name: round(float(share), 6) for name, share in decomposition}
+
+
+def generate(ask, *, count: int = 10, seed: int = 0, generator: str = "substitution", out: str | Path | None = None) -> list[dict[str, Any]]:
+    """Candidates for an `Ask` from one generator; with `out` a CIF of each is written there."""
+    from ..crystal.formats import write_cif
+    from .folder import FolderError, write_atomic
+
+    found = load(generator, role="generator").propose(ask, count, seed)
+    folder = Path(out) if out is not None else None
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FolderError(f"{folder} cannot be made ({error.strerror})") from None
+    rows = []
+    for c in found:
+        if folder is not None:
+            write_atomic(folder / f"{c.key}.cif", write_cif(c.crystal.bare(), names=[c.key]))
+        rows.append({"key": c.key, "formula": _formula(c.crystal), "atoms": c.crystal.atoms, "source": c.source, "parents": list(c.parents),
+                     "about": {k: v for k, v in c.about.items()}, "out": str(folder / f"{c.key}.cif") if folder is not None else None})
+    return rows
+
+
+def judge(source: Source, *, reference: bool = True) -> dict[str, Any]:
+    """Valid, unique and novel of a folder or files from any generator, in the order of their names, without relaxing them.
+
+    Shares are of all inputs given, unreadable ones included; each with its 95 % Wilson interval. Novel is gated: valid, then unique, then novel.
+    """
+    from ..campaign.judging import known_phases
+    from ..judge.chemistry_sense import ChemistrySense
+    from ..judge.sun import Sun
+
+    if isinstance(source, (str, Path)) and Path(source).is_dir():
+        source = sorted(p for p in Path(source).iterdir() if p.suffix.lower() in (".cif", ".vasp", ".poscar", ".xyz", ".extxyz"))
+        if not source:
+            raise BadInput("holds no structure files (.cif, .vasp, .poscar, .xyz, .extxyz)", "judge")
+    crystals, names, errors = _read(source)
+    rows, total = [], len(names) + len(errors)
+    if crystals is not None:
+        senses = ChemistrySense().judge(crystals.bare())
+        for name, one, sense, more in zip(names, crystals, senses, Sun().judge(crystals.bare(), names, known_phases() if reference else None), strict=True):
+            reasons = (*sense, *more)
+            valid = all(r.passed for r in sense)
+            unique, novel = more[0].passed, (more[1].passed if reference else None)
+            rows.append({"file": name, "formula": _formula(one), "valid": valid, "unique": unique, "novel": novel,
+                         "reasons": [{"check": r.check, "value": r.value, "limit": r.limit, "unit": r.unit, "passed": r.passed, "note": r.note} for r in reasons]})
+    valid = [r for r in rows if r["valid"]]
+    unique = [r for r in valid if r["unique"]]
+    counts = {"valid": len(valid), "unique": len(unique)} | ({"novel": len([r for r in unique if r["novel"]])} if reference else {})
+    return {"total": total, **{k: n / total if total else math.nan for k, n in counts.items()},
+            "intervals": {k: wilson(n, total) for k, n in counts.items()}, "crystals": rows + errors}
+
+
+def wilson(hits: int, total: int, z: float = 1.959964) -> tuple[float, float]:
+    """95 % interval of a share, Wilson, J. Am. Stat. Assoc. 22, 209 (1927)."""
+    if not total:
+        return (0.0, 1.0)
+    p, n = hits / total, total
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return (max(0.0, middle - half), min(1.0, middle + half))
+
+
+def models(role: str | None = None) -> list[dict[str, Any]]:
+    """Every part of the house with its card, built-in and plug-in, sorted by role and name."""
+    rows = []
+    for entry in sorted(entries().values(), key=lambda e: (e.card.role, e.card.name)):
+        card = entry.card
+        if role is None or card.role == role:
+            rows.append({
+                "name": card.name, "role": card.role, "module": entry.module, "plugin": entry.plugin, "paper": card.paper, "year": card.year,
+                "summary": card.summary, "capabilities": list(card.capabilities), "keeps": list(card.keeps), "waives": dict(card.waives),
+                "dtype": card.dtype, "tolerance": card.tolerance, "presets": sorted(card.presets), "differs": list(card.differs)})
+    if role is not None and not rows:
+        from ..base.registry import ROLES
+
+        if role not in ROLES:
+            raise Missing("role", role, ROLES)
+    return rows
+
+
+def doctor() -> list[dict[str, Any]]:
+    """What works on this machine: packages, weights, shipped tables, data sets, disk, threads."""
+    import importlib
+    import shutil
+    import tempfile
+    import time
+
+    rows: list[dict[str, Any]] = []
+
+    def probe(what: str, test) -> None:
+        begun = time.perf_counter()
+        try:
+            answer, good = str(test()), True
+        except (MatterloopError, ImportError, OSError, RuntimeError, ValueError) as error:
+            answer, good = f"{type(error).__name__}: {error}", False
+        rows.append({"check": what, "ok": good, "answer": answer, "seconds": round(time.perf_counter() - begun, 3)})
+
+    for name in ("torch", "numpy", "pandas", "pymatgen.core", "moyopy", "smact", "chgnet", "sqlalchemy", "ase", "plotly"):
+        probe(f"import {name}", lambda n=name: getattr(importlib.import_module(n), "__version__", "yes"))
+
+    def weights() -> str:
+        salt = Crystals.of([[0, 0, 0], [0.5, 0.5, 0.5]], [11, 17], [[0, 2.82, 2.82], [2.82, 0, 2.82], [2.82, 2.82, 0]])
+        value = energy(salt)[0]
+        if "error" in value:
+            raise BadInput(value["error"], "chgnet")
+        return f"rock salt NaCl: {value['energy_per_atom']:.4f} eV/atom"
+
+    def tables() -> str:
+        from ..archive.shipped import list_shipped
+
+        return ", ".join(map(str, list_shipped()))
+
+    def data() -> str:
+        from ..archive.sources import data_list
+
+        listed = data_list()
+        return f"{sum(bool(d['present']) for d in listed)} of {len(listed)} data sets found"
+
+    def disk() -> str:
+        with tempfile.NamedTemporaryFile(dir=".") as file:
+            file.write(b"x")
+        return f"{shutil.disk_usage('.').free / 2**30:.1f} GiB free here"
+
+    def threads() -> str:
+        import torch
+
+        return f"{torch.get_num_threads()} threads, GPU: {torch.cuda.get_device_name(0) if torch.cuda.is_available() else 'none'}"
+
+    for what, test in (("universal potential", weights), ("shipped tables", tables), ("data sets", data), ("working folder", disk), ("compute", threads)):
+        probe(what, test)
+    return rows
+
+
+def rate(results: Mapping[str, Any]) -> str:
+    """One line of the shares of a `judge` answer."""
+    return ", ".join(f"{k} {results[k]:.1%} [{a:.1%}, {b:.1%}]" for k, (a, b) in results["intervals"].items())

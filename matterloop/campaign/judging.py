@@ -1,0 +1,143 @@
+"""All judges of a campaign together: what each candidate is measured against, before and after its relaxation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from ..archive.records import Ask, Candidate, Reason
+from ..base.elements import symbol
+from ..crystal.composition import compositions, density
+from ..crystal.state import Crystals
+from ..generate.proposal import fulfils
+from ..judge.chemistry_sense import ChemistrySense
+from ..judge.stability import HullError, measured_error, stability
+from ..judge.sun import Described, Reference, Sun, describe
+from ..measure.hull import Hull
+from ..potential.oracle import Oracle
+
+STABLE = 0.0  # eV/atom: limit on the hull distance where the ask names none and asks for stable crystals
+DEFAULT_LIMIT = 0.1  # eV/atom: where the ask says nothing of stability
+MEASURABLE = {"energy_above_hull", "formation_energy", "density", "volume_per_atom", "magnetic_moment"}
+
+
+@cache
+def known_phases(potential: str = "chgnet") -> Reference:
+    """The shipped phases as a reference for novelty: genes of all, geometries of those that our engine relaxed."""
+    from ..measure.reference import known_genes, reference_crystals
+
+    @cache
+    def at_hand(composition: tuple[tuple[int, int], ...]) -> list[Described]:
+        crystals, names = reference_crystals(dict(composition), potential)
+        return describe(crystals, names) if names else []
+
+    return Reference(known_genes(potential), at_hand, name="the Materials Project part of the reference")
+
+
+@dataclass(frozen=True, eq=False)
+class Judges:
+    """The hull, the known phases and the checks that give a verdict.
+
+    hull       convex hull of the same potential and scheme as the oracle
+    reference  known phases for novelty
+    coverage   composition {z: n} -> (share of expected phases that the hull holds, names of those missing), None where nothing says
+    """
+
+    hull: Hull
+    reference: Reference = field(default_factory=Reference)
+    coverage: Any = None
+    error: HullError | None = None
+    sense: ChemistrySense = field(default_factory=ChemistrySense)
+    sun: Sun = field(default_factory=Sun)
+
+    @staticmethod
+    def of(potential: str, reference: str, oracle: Oracle) -> Judges:
+        """Judges for an oracle: its shipped hull, or the user's own phases from the file `reference`."""
+        from ..measure import reference as phases
+
+        if reference:
+            hull = phases.user_reference(reference, scheme=oracle.energy_scheme, potential=oracle.name)
+            return Judges(hull, Reference(name=reference), None, measured_error(potential))
+        return Judges(phases.reference_hull(potential), known_phases(potential), phases.coverage, measured_error(potential))
+
+    # checks that need no energy
+
+    def _ask(self, ask: Ask, crystal: Crystals) -> Reason:
+        unmet = fulfils(ask, crystal)
+        return Reason("ask", float(len(unmet)), 0.0, "unmet", not unmet, note="; ".join(unmet))
+
+    def _system(self, crystal: Crystals) -> Reason:
+        lacking = self.hull.missing(compositions(crystal)[0])
+        note = f"no hull: the reference lacks {', '.join(map(symbol, lacking))}" if lacking else ""
+        return Reason("has_hull", float(len(lacking)), 0.0, "elements", not lacking, note=note)
+
+    def screen(self, candidates: Sequence[Candidate], ask: Ask, novel: bool, earlier: Sequence[Candidate]) -> dict[str, tuple[Reason, ...]]:
+        """Reasons of every candidate before relaxation, by key; genes seen earlier in the campaign or known are turned away here."""
+        batch = Crystals.join([c.crystal.bare() for c in candidates])
+        described = describe(batch, [c.key for c in candidates], self.sun.symprec)
+        seen = {c.about["gene"]: c.key for c in earlier if c.about.get("gene")}
+        found = {}
+        for one, crystal, sense, candidate in zip(described, batch, self.sense.judge(batch), candidates, strict=True):
+            reasons = [*sense, self._ask(ask, crystal), self._system(crystal)]
+            twin = seen.setdefault(one.gene_key, one.key) if one.gene_key else one.key
+            reasons.append(Reason("repeated", float(twin != one.key), 0.0, "matches", twin == one.key, note="" if twin == one.key else f"same gene as {twin}"))
+            if novel and self.reference.genes:
+                reasons.append(self.sun.novel(one, Reference(self.reference.genes, name=self.reference.name)))
+            found[candidate.key] = tuple(reasons)
+        return found
+
+    # checks of the relaxed crystal
+
+    def limit(self, ask: Ask) -> float:
+        """Largest hull distance in eV/atom that the ask allows."""
+        wanted = ask.limit("energy_above_hull")
+        return DEFAULT_LIMIT if wanted is None or wanted.high is None else wanted.high
+
+    def judge(self, keys: Sequence[str], crystals: Crystals, records: Sequence[Mapping[str, Any]], ask: Ask, novel: bool, fmax: float,
+              before_keys: Sequence[str], before: Crystals | None) -> dict[str, tuple[Reason, ...]]:
+        """Reasons of every relaxed candidate by key; `before` are the campaign's earlier relaxed crystals, for uniqueness."""
+        described = describe(crystals, keys, self.sun.symprec)
+        earlier: list[Described] = describe(before, before_keys, self.sun.symprec) if before is not None else []
+        energies = [r["energy"] / n for r, n in zip(records, crystals.counts.tolist(), strict=True)]
+        formulas = [dict(d.prepared.composition) for d in described]
+        distances = self.hull.energy_above(formulas, energies, missing="report")
+        found = {}
+        for i, (one, crystal, sense, record) in enumerate(zip(described, crystals, self.sense.judge(crystals), records, strict=True)):
+            reasons = [Reason("relaxation", record["fmax"], fmax, "eV/Å", bool(record["converged"]), note=record.get("reason", "")), *sense, self._ask(ask, crystal)]
+            reasons += self._stability(formulas[i], energies[i], float(distances.above[i]), distances.decompositions[i] or distances.reasons[i], ask)
+            reasons += self._limits(ask, crystal, record)
+            reasons.append(self.sun.unique(one, [*earlier, *described[:i]]))
+            reasons.append(self.sun.novel(one, self.reference, required=novel))
+            found[one.key] = tuple(reasons)
+        return found
+
+    def _stability(self, composition: dict[int, int], energy: float, above: float, decay: tuple[tuple[str, float], ...] | str, ask: Ask) -> list[Reason]:
+        if above != above:
+            return [Reason("energy_above_hull", above, self.limit(ask), "eV/atom", False, note=str(decay))]
+        share, missing = self.coverage(composition) if self.coverage is not None else (1.0, ())
+        against = ", ".join(f"{x:.2f} {name}" for name, x in decay)
+        known = f"; stable as far as known, the reference lacks {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}" if share < 1 else ""
+        formation = float(self.hull.formation_energy([composition], [energy])[0])
+        wanted = ask.limit("formation_energy")
+        return [
+            stability(above, self.limit(ask), self.error, f"against {against}{known}"),
+            Reason("coverage", share, 0.0, "share", True, note=f"missing: {', '.join(missing)}" if missing else ""),
+            Reason("formation_energy", formation, float("inf") if wanted is None or wanted.high is None else wanted.high, "eV/atom",
+                   wanted is None or wanted.holds(formation)),
+        ]
+
+    def _limits(self, ask: Ask, crystal: Crystals, record: Mapping[str, Any]) -> list[Reason]:
+        values = {
+            "density": (float(density(crystal)[0]), "g/cm^3"),
+            "volume_per_atom": (float(crystal.volume[0]) / crystal.atoms, "Å^3"),
+            "magnetic_moment": (None if record.get("moment") is None else record["moment"] / crystal.atoms, "muB/atom"),
+        }
+        reasons = []
+        for wanted in ask.limits:
+            value, unit = values.get(wanted.name, (None, ""))
+            if value is not None:
+                bound = wanted.high if wanted.high is not None and (value > wanted.high or wanted.low is None) else wanted.low
+                reasons.append(Reason(wanted.name, value, float(bound), unit, wanted.holds(value)))
+        return reasons

@@ -1,0 +1,174 @@
+"""What a campaign found, as plain data: the table, the funnel, the hulls and what was not checked. Figures and pages are drawn from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..archive.database import Archive
+from ..archive.records import Candidate, Reason, Verdict
+from ..base.elements import symbol
+from ..base.errors import BadInput
+from ..crystal.composition import compositions, density, reduced_formula
+from ..crystal.state import Crystals
+from ..crystal.symmetry import analyse
+from .state import State
+
+FUNNEL = (  # stages in order; a candidate counts in a stage if it passed every check named up to it
+    ("proposed", ()),
+    ("makes sense", ("volume_per_atom", "shortest_distance", "charge_balance")),
+    ("fulfils the wish", ("ask", "has_hull")),
+    ("not seen before", ("repeated",)),
+    ("relaxed", ("relaxation",)),
+    ("unique", ("unique",)),
+    ("novel", ("novel",)),
+    ("near enough to the hull", ("energy_above_hull",)),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One candidate as a person reads it; energies in eV/atom, NaN where not measured."""
+
+    rank: int
+    key: str
+    kept: bool
+    formula: str
+    space_group: int
+    space_group_symbol: str
+    crystal_system: str
+    atoms: int
+    energy: float
+    energy_above_hull: float
+    formation_energy: float
+    probability: float
+    coverage: float
+    borderline: bool
+    volume_per_atom: float
+    density: float
+    moment: float
+    fmax: float
+    steps: int
+    source: str
+    parents: tuple[str, ...]
+    about: Mapping[str, Any]
+    reasons: tuple[Reason, ...]
+    crystal: Crystals
+    relaxed: bool
+
+    @property
+    def why(self) -> str:
+        """The checks that turned it away, or that it passed them all."""
+        return "; ".join(f"{r.check}: {r.note or f'{r.value:.4g} against {r.limit:.4g} {r.unit}'.strip()}" for r in self.reasons if not r.passed) or "passed every check"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The whole answer to a wish.
+
+    wish         lines of the wish as understood, and of what was not
+    settings     full configuration; `run` versions, hardware, timings
+    funnel       (stage, candidates that came so far), from proposed to kept
+    rows         every candidate, kept ones first by rank
+    hulls        chemical system -> data for its hull plot (phases, candidates, facets)
+    not_checked  sentences: what a reader might believe was checked and was not
+    """
+
+    wish: tuple[str, ...]
+    not_understood: tuple[str, ...]
+    settings: Mapping[str, Any]
+    run: Mapping[str, Any]
+    funnel: tuple[tuple[str, int], ...]
+    rows: tuple[Row, ...]
+    hulls: Mapping[str, Any] = field(default_factory=dict)
+    mask: tuple[str, ...] = ()
+    not_checked: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    finished: bool = True
+
+    @property
+    def kept(self) -> tuple[Row, ...]:
+        """Candidates that passed every check, best first."""
+        return tuple(r for r in self.rows if r.kept)
+
+
+def funnel_of(verdicts: Mapping[str, Verdict], proposed: int) -> tuple[tuple[str, int], ...]:
+    """How many candidates came through each stage; a check that was not reached counts as not passed, one never made is left out."""
+    made = {r.check for v in verdicts.values() for r in v.reasons}
+    alive, out = list(verdicts.values()), [("proposed", proposed)]
+    for name, checks in FUNNEL[1:]:
+        wanted = [c for c in checks if c in made]
+        alive = [v for v in alive if all((r := v.reason(c)) is not None and r.passed for c in wanted)]
+        out.append((name, len(alive)))
+    return (*out, ("kept", sum(v.passed and v.reason("energy_above_hull") is not None for v in verdicts.values())))
+
+
+def rows_of(archive: Archive, campaign: str, state: State, verdicts: Mapping[str, Verdict]) -> tuple[Row, ...]:
+    """Every proposed candidate with its verdict: kept ones by score, then those measured, then the rest in order of proposal."""
+    keys = [k for turn in sorted(state.rounds) for k in state.rounds[turn]]
+    if not keys:
+        return ()
+    candidates = archive.candidates(campaign, keys)
+    names = [state.relaxed[k]["crystals"][0] for k in keys if k in state.relaxed]
+    relaxed = dict(zip([k for k in keys if k in state.relaxed], archive.get_crystals(names, bare=True) if names else (), strict=True))
+    crystals = Crystals.join([relaxed.get(c.key, c.crystal.bare()) for c in candidates])
+    groups = _symmetry(crystals)
+    table = list(zip(candidates, crystals, compositions(crystals), density(crystals).tolist(), groups, strict=True))
+    place = {c.key: i for i, c in enumerate(candidates)}
+
+    def order(entry) -> tuple:
+        verdict = verdicts.get(entry[0].key)
+        good = verdict is not None and verdict.passed and verdict.reason("energy_above_hull") is not None
+        return (not good, verdict.score if verdict is not None else float("inf"), place[entry[0].key])
+
+    return tuple(_row(i + 1, entry, state, verdicts.get(entry[0].key)) for i, entry in enumerate(sorted(table, key=order)))
+
+
+def _symmetry(crystals: Crystals) -> list[tuple[int, str, str]]:
+    """(number, symbol, system) of every crystal at 0.01 Å; (0, "?", "?") where the search fails."""
+    return [(0, "?", "?") if isinstance(s, BadInput) else (s.number, s.symbol, s.crystal_system) for s in analyse(crystals, 0.01, on_error="keep")]
+
+
+def _row(rank: int, entry: tuple[Candidate, Crystals, dict[int, int], float, tuple[int, str, str]], state: State, verdict: Verdict | None) -> Row:
+    candidate, crystal, composition, rho, (number, hm, system) = entry
+    record = state.relaxed.get(candidate.key)
+    reasons = verdict.reasons if verdict is not None else state.screened.get(candidate.key, ())
+    by_name = {r.check: r for r in reasons}
+    value = lambda check: by_name[check].value if check in by_name else float("nan")
+    hull = by_name.get("energy_above_hull")
+    chance = float("nan") if hull is None or hull.confidence is None else hull.confidence if hull.passed else 1 - hull.confidence
+    return Row(
+        rank=rank, key=candidate.key, kept=verdict is not None and verdict.passed and hull is not None, formula=reduced_formula(composition),
+        space_group=number, space_group_symbol=hm, crystal_system=system, atoms=crystal.atoms,
+        energy=record["energy"] / crystal.atoms if record else float("nan"), energy_above_hull=value("energy_above_hull"),
+        formation_energy=value("formation_energy"), probability=chance, coverage=value("coverage"), borderline=any(r.borderline for r in reasons),
+        volume_per_atom=float(crystal.volume[0]) / crystal.atoms, density=rho,
+        moment=float("nan") if not record or record.get("moment") is None else record["moment"], fmax=record["fmax"] if record else float("nan"),
+        steps=record["steps"] if record else 0, source=candidate.source, parents=candidate.parents, about=candidate.about, reasons=reasons,
+        crystal=crystal, relaxed=record is not None)
+
+
+def flat(row: Row) -> dict[str, Any]:
+    """A row as one line of candidates.csv."""
+    return {
+        "rank": row.rank, "key": row.key, "kept": row.kept, "formula": row.formula, "space_group": row.space_group, "symbol": row.space_group_symbol,
+        "crystal_system": row.crystal_system, "atoms": row.atoms, "energy_per_atom": row.energy, "energy_above_hull": row.energy_above_hull,
+        "formation_energy": row.formation_energy, "probability_within_limit": row.probability, "coverage": row.coverage, "borderline": row.borderline,
+        "volume_per_atom": row.volume_per_atom, "density": row.density, "moment": row.moment, "fmax": row.fmax, "steps": row.steps,
+        "relaxed": row.relaxed, "source": row.source, "parents": " ".join(row.parents), "prototype": str(row.about.get("prototype", "")),
+        "gene": str(row.about.get("gene", "")), "file": f"structures/{row.key}.cif" if row.relaxed else "", "why": row.why,
+    }
+
+
+def heat(rows: tuple[Row, ...]) -> dict[str, tuple[int, int, float]]:
+    """Element -> (proposed with it, kept with it, lowest energy above hull with it)."""
+    found: dict[str, list] = {}
+    for row in rows:
+        for z in set(row.crystal.species.tolist()):
+            cell = found.setdefault(symbol(z), [0, 0, float("nan")])
+            cell[0] += 1
+            cell[1] += row.kept
+            if row.energy_above_hull == row.energy_above_hull:
+                cell[2] = row.energy_above_hull if cell[2] != cell[2] else min(cell[2], row.energy_above_hull)
+    return {k: (a, b, c) for k, (a, b, c) in found.items()}
