@@ -1,4 +1,4 @@
-"""Mine element similarity, volumes and shortest distances from Materials Project crystals; writes shipped/element_similarity.npz and element_volumes.npz.
+"""Mine element similarity, volumes and shortest distances from Materials Project crystals; writes three tables into matterloop/shipped.
 
     python recipes/build_element_tables.py ../shared/data
 
@@ -21,9 +21,11 @@ import numpy as np
 
 from matterloop.archive.shipped import write_card
 from matterloop.base.elements import NUMBER
-from matterloop.crystal.lattice import from_parameters
+from matterloop.crystal.lattice import from_parameters, parameters
 from matterloop.crystal.prototypes import Prototype, from_crystals
 from matterloop.crystal.state import Crystals
+from matterloop.crystal.symmetry import Symmetry, analyse
+from matterloop.generate.random_search import BRAVAIS, bravais
 from matterloop.generate.volume import element_group
 
 TRAIN = ("mp20_biternary_val_test/val", "mp20_pilot_3x1000/train", "mp20_pilot_3x1000/val", "mpts52_val_test/val")
@@ -163,6 +165,22 @@ def contacts(prototypes: list[Prototype], share: float = 0.02, enough: int = 15)
     return table
 
 
+def priors(crystals: dict[str, Crystals]) -> dict[str, np.ndarray]:
+    """How often each space group occurs, and mean and spread of ln(b/a), ln(c/a), alpha, beta, gamma of conventional cells by Bravais type."""
+    groups, shapes = np.zeros(231), defaultdict(list)
+    for crystal in crystals.values():
+        found = analyse(crystal, 0.1, on_error="keep")[0]
+        if isinstance(found, Symmetry):
+            lengths, angles = parameters(found.standard.cell[0])
+            groups[found.number] += 1
+            a, b, c = lengths.tolist()
+            shapes[bravais(found.number)].append([np.log(b / a), np.log(c / a), *angles.tolist()])
+    table = np.zeros((len(BRAVAIS), 2, 5))
+    for i, name in enumerate(BRAVAIS):
+        table[i] = np.median(shapes[name], 0), np.std(shapes[name], 0)
+    return {"groups": groups, "shape": table}
+
+
 def write(folder: Path, name: str, arrays: dict[str, np.ndarray], card: dict) -> None:
     path = folder / f"{name}.npz"
     np.savez_compressed(path, **{k: v.astype(np.float32) for k, v in arrays.items()})
@@ -187,6 +205,9 @@ def main() -> None:
     error = predicted / per_atom["test"] - 1
     seen = {tuple(sorted((z, round(x, 6)) for z, x in c.items())) for c in fractions["train"]}
     fresh = np.array([tuple(sorted((z, round(x, 6)) for z, x in c.items())) not in seen for c in fractions["test"]])
+    write(options.out, "random_priors", priors(train), {
+        "what": "crystals per space group (0..230); median and standard deviation of ln(b/a), ln(c/a), alpha, beta, gamma by Bravais type "
+        "in the order of generate/random_search.py BRAVAIS", "crystals": len(train)})
     counts = swaps(standard["train"])
     write(options.out, "element_similarity", {"log_ratio": similarity(counts), "swaps": counts}, {
         "what": "ln of observed over expected swaps of two elements within a structure type, elements 1..94 by atomic number, smoothed",

@@ -86,18 +86,19 @@ class Substitution:
 
     def propose(self, ask: Ask, count: int, seed: int) -> list[Candidate]:
         """At most `count` candidates with distinct Wyckoff genes; BadInput for an ask that nothing can fulfil, Missing for an unknown structure type."""
-        check_ask(ask)
         rng = numpy_stream(seed, self.name)
+        found = self.drafts(ask, count, rng)
+        noise = 0.5 * self.temperature * rng.gumbel(size=len(found)) if ask.formula is None else np.zeros(len(found))
+        order = sorted(range(len(found)), key=lambda i: -(found[i].score + noise[i]))
+        return self._built([found[i] for i in order], count, seed, limit_formulas=ask.formula is None)
+
+    def drafts(self, ask: Ask, count: int, rng: np.random.Generator) -> list[Draft]:
+        """Templates with elements, of distinct genes: all for a wanted formula, else a sample several times `count`. Errors as `propose`."""
+        check_ask(ask)
         usable = self._usable(ask)
         if not usable or count < 1:
             return []
-        if ask.formula is not None:
-            drafts = self._mapped(ask, usable)
-        else:
-            drafts = self._sampled(ask, usable, count, rng)
-        noise = 0.5 * self.temperature * rng.gumbel(size=len(drafts)) if ask.formula is None else np.zeros(len(drafts))
-        order = sorted(range(len(drafts)), key=lambda i: -(drafts[i].score + noise[i]))
-        return self._built([drafts[i] for i in order], count, seed, limit_formulas=ask.formula is None)
+        return self._mapped(ask, usable) if ask.formula is not None else self._sampled(ask, usable, count, rng)
 
     # templates
 
