@@ -8,11 +8,14 @@ Softw. 4, 1361 (2019)).
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..base.elements import MAX_Z, NUMBER, symbol
@@ -58,7 +61,7 @@ def parse_formula(text: str) -> Composition:
     """{atomic number: count} of a chemical formula, in order of appearance; counts stand as written ("Na2Cl2" keeps both twos).
 
     Understands nested brackets ( ) [ ] { }, subscripts (₂), hydrates ("CuSO4·5H2O", also with `.` or `*`), and decimals that become whole
-    numbers when the formula is multiplied by at most 100 ("Li0.5CoO2" gives Li1 Co2 O4). Raises BadInput that shows the place.
+    numbers when the formula is multiplied by at most 100 ("Li0.5CoO2" gives Li1 Co2 O4; "0.333" is taken as a third). Raises BadInput that shows the place.
     """
     if not isinstance(text, str):
         raise BadInput(f"a formula is text, got {type(text).__name__}", "formula")
@@ -156,9 +159,11 @@ def _bracketed(text: str, where: str) -> dict[int, float]:
 def _whole(amounts: dict[int, float], where: str) -> Composition:
     if any(not math.isfinite(n) or n > MAX_COUNT for n in amounts.values()):
         raise BadInput(f"a count is above {MAX_COUNT}", where)
-    for k in range(1, MAX_MULTIPLIER + 1):
+    exact = [(k, 1e-6) for k in range(1, MAX_MULTIPLIER + 1)]
+    rounded = [(k, 0.0005 * k) for k in range(2, 13)]  # 0.333 and 0.667 stand for thirds, 0.143 for a seventh
+    for k, slack in exact + rounded:
         scaled = {z: k * n for z, n in amounts.items()}
-        if all(round(n) >= 1 and abs(n - round(n)) < 1e-6 + 0.0005 * k * (not float(amounts[z]).is_integer()) for z, n in scaled.items()):
+        if all(round(n) >= 1 and abs(n - round(n)) <= slack for n in scaled.values()):
             return {z: round(n) for z, n in scaled.items()}
     raise BadInput(f"the counts do not become whole numbers when multiplied by up to {MAX_MULTIPLIER}", where)
 
@@ -266,6 +271,7 @@ def density(crystals: Crystals) -> Tensor:
 
 COMMON_SHARE = 0.05  # an oxidation state is common when it makes up this share of an element's non-zero states in ICSD 2024
 RARE_SHARE = 0.002
+MIXED_COST = math.log(10)  # two states of one element in one compound are that much less likely
 
 
 @cache
@@ -288,14 +294,14 @@ def _state_counts() -> dict[int, dict[int, int]]:
 
 
 @cache
-def oxidation_states(z: int, share: float = COMMON_SHARE) -> dict[int, float]:
+def oxidation_states(z: int, share: float = COMMON_SHARE) -> Mapping[int, float]:
     """{oxidation state: share among the non-zero states of ICSD 2024} of element `z`, states rarer than `share` left out.
 
     Empty for elements without any known compound.
     """
     counts = _state_counts().get(z, {})
     total = sum(counts.values())
-    return {state: n / total for state, n in sorted(counts.items()) if n / total >= share}
+    return MappingProxyType({state: n / total for state, n in sorted(counts.items()) if n / total >= share})
 
 
 @dataclass(frozen=True)
@@ -304,7 +310,7 @@ class OxidationGuess:
 
     mean         {atomic number: mean oxidation state}
     sites        {atomic number: {oxidation state: number of atoms}}
-    probability  relative to the other guesses of the same call, they add up to 1 before the list is cut
+    probability  relative to the other guesses of the same call; they add up to 1
     """
 
     mean: dict[int, float]
@@ -312,54 +318,57 @@ class OxidationGuess:
     probability: float
 
 
-def _element_sums(states: dict[int, float], atoms: int) -> dict[int, tuple[float, tuple[tuple[int, int], ...]]]:
-    """{sum of oxidation states of `atoms` atoms: (best score, ((state, how many), ...))}; score = sum of ln share.
+def _element_sums(states: Mapping[int, float], atoms: int) -> dict[int, tuple[float, dict[int, int]]]:
+    """{sum of the oxidation states of `atoms` atoms: (best score, {state: how many})} with at most two different states.
 
-    best_k(q) = max over states s of best_{k-1}(q - s) + ln share(s): `atoms` x sums x states steps instead of all multisets.
+    score = mean over atoms of ln share, less ln 10 when two states are mixed.
     """
-    best: dict[int, tuple[float, tuple[int, ...]]] = {0: (0.0, (0,) * len(states))}
-    order = [(s, math.log(p), i) for i, (s, p) in enumerate(states.items())]
-    for _ in range(atoms):
-        following: dict[int, tuple[float, tuple[int, ...]]] = {}
-        for q, (score, used) in best.items():
-            for s, log_p, i in order:
-                new = score + log_p
-                if q + s not in following or new > following[q + s][0] + 1e-12:
-                    following[q + s] = (new, (*used[:i], used[i] + 1, *used[i + 1 :]))
-        best = following
-    names = list(states)
-    return {q: (score, tuple((names[i], n) for i, n in enumerate(used) if n)) for q, (score, used) in best.items()}
+    log = {s: math.log(p) for s, p in states.items()}
+    best: dict[int, tuple[float, dict[int, int]]] = {atoms * s: (log[s], {s: atoms}) for s in log}
+    for s, t in itertools.combinations(log, 2):
+        for k in range(1, atoms):
+            q, score = k * s + (atoms - k) * t, (k * log[s] + (atoms - k) * log[t]) / atoms - MIXED_COST
+            if q not in best or score > best[q][0]:
+                best[q] = (score, {s: k, t: atoms - k})
+    return best
 
 
 def oxidation_guesses(source: Composition | str | Iterable[int], *, charge: int = 0, share: float = RARE_SHARE, most: int = 10,
                       max_atoms: int = 200) -> list[OxidationGuess]:
-    """Charge-balanced oxidation states of the reduced formula, most probable first; empty when none balances.
+    """Charge-balanced oxidation states of the reduced formula (of the formula as it stands with a `charge`), most probable first; may be empty.
 
-    An assignment scores sum over elements of the mean ln(share of the state) over its atoms; atoms of one element may differ (Fe3O4).
-    One guess per set of element sums, the best `most` of them exactly (dynamic programming over elements, not a product). `share` leaves
-    out rarer states. A pure element gets 0. Raises BadInput when the reduced formula has more than `max_atoms` atoms.
+    An assignment scores the sum over elements of the mean ln(share of the state) over its atoms; the atoms of one element may have two states
+    (Fe3O4), which costs ln 10. One guess per set of element sums; the best `most` of them, exactly: of all partial assignments with the same
+    sum only the best `most` can be part of the answer (dynamic programming over elements instead of their product). `share` leaves out rarer
+    states. A pure element gets 0. Raises BadInput when there are more than `max_atoms` atoms.
     """
-    counts = dict(reduced(source))
-    if charge:
-        counts = composition_of(source)
+    counts = composition_of(source) if charge else dict(reduced(source))
     if len(counts) == 1 and charge == 0:
         z, n = next(iter(counts.items()))
         return [OxidationGuess({z: 0.0}, {z: {0: n}}, 1.0)]
     if sum(counts.values()) > max_atoms:
         raise BadInput(f"the formula has {sum(counts.values())} atoms, allowed are {max_atoms}; raise `max_atoms`", reduced_formula(counts))
-    partial: dict[int, list[tuple[float, tuple]]] = {0: [(0.0, ())]}
-    for z, n in sorted(counts.items()):
-        sums = _element_sums(oxidation_states(z, share), n)
-        following: dict[int, list[tuple[float, tuple]]] = {}
+    sums = {z: _element_sums(oxidation_states(z, share), n) for z, n in counts.items()}
+    if not all(sums.values()):
+        return []
+    order = sorted(sums, key=lambda z: len(sums[z]))
+    least, largest = ([sum(f(sums[z]) for z in order[i:]) for i in range(len(order) + 1)] for f in (min, max))
+    partial: dict[int, list[tuple[float, tuple[int, ...]]]] = {0: [(0.0, ())]}
+    for i, z in enumerate(order):
+        following: dict[int, list[tuple[float, tuple[int, ...]]]] = {}
+        last = i == len(order) - 1
         for q, held in partial.items():
-            for e, (score, used) in sums.items():
-                following.setdefault(q + e, []).extend((s + score / n, (*chosen, (z, e, used))) for s, chosen in held)
-        partial = {q: sorted(held, key=lambda x: -x[0])[: 4 * most] for q, held in following.items()}
+            steps = ((charge - q,) if charge - q in sums[z] else ()) if last else sums[z]
+            for e in steps:
+                if least[i + 1] <= charge - q - e <= largest[i + 1]:
+                    score = sums[z][e][0]
+                    following.setdefault(q + e, []).extend((s + score, (*chosen, e)) for s, chosen in held)
+        partial = {q: heapq.nlargest(most, held) for q, held in following.items()}
     found = partial.get(charge, [])
     total = sum(math.exp(score) for score, _ in found)
     return [
-        OxidationGuess({z: e / counts[z] for z, e, _ in chosen}, {z: dict(used) for z, _, used in chosen}, math.exp(score) / total)
-        for score, chosen in found[:most]]
+        OxidationGuess({z: e / counts[z] for z, e in zip(order, chosen)}, {z: dict(sums[z][e][1]) for z, e in zip(order, chosen)}, math.exp(score) / total)
+        for score, chosen in found]
 
 
 def is_charge_neutral(source: Composition | str | Iterable[int], *, share: float = COMMON_SHARE, mixed_valence: bool = False) -> bool:
