@@ -52,3 +52,53 @@ def runs(starts: Tensor, counts: Tensor) -> Tensor:
     begin = offsets_of(counts)[:-1]
     shift = (starts - begin).repeat_interleave(counts, output_size=total)
     return torch.arange(total, device=counts.device) + shift
+
+
+class Bins:
+    """Rows sorted into bins once and summed many times: several times faster than index_add where the same index serves again.
+
+    index    (rows,)      bin of each row
+    order    (rows,)      rows by bin
+    offsets  (size + 1,)  where each bin starts in `order`, the number of rows last
+    """
+
+    def __init__(self, index: Tensor, size: int):
+        self.index, self.size = index, size
+        self.order = torch.sort(index, stable=True).indices
+        self.offsets = offsets_of(torch.bincount(index, minlength=size))
+
+    def sum(self, values: Tensor) -> Tensor:
+        """(rows, width) to (size, width), differentiable any number of times."""
+        return _BinSum.apply(values, self)
+
+    def take(self, table: Tensor) -> Tensor:
+        """(size, width) to (rows, width): table[index], differentiable any number of times."""
+        return _BinTake.apply(table, self)
+
+    def raw_sum(self, values: Tensor) -> Tensor:
+        """`sum` outside of autograd."""
+        if not len(self.order):
+            return values.new_zeros(self.size, values.shape[1])
+        return torch.embedding_bag(values, self.order, self.offsets, mode=0, include_last_offset=True)[0]
+
+
+class _BinSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values, bins):
+        ctx.bins = bins
+        return bins.raw_sum(values)
+
+    @staticmethod
+    def backward(ctx, slope):
+        return ctx.bins.take(slope), None
+
+
+class _BinTake(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, table, bins):
+        ctx.bins = bins
+        return table.index_select(0, bins.index)
+
+    @staticmethod
+    def backward(ctx, slope):
+        return ctx.bins.sum(slope.contiguous()), None

@@ -27,8 +27,9 @@ from ..base.elements import MAX_Z, symbol
 from ..base.errors import BadInput, Missing, NeedsPackage
 from ..base.registry import Card
 from ..crystal.graph import Graph, Within, line_graph
-from ..crystal.segments import segment_sum
+from ..crystal.segments import Bins, offsets_of, segment_sum
 from ..crystal.state import Crystals
+from ..layers.gated_pairs import Gate, Pairs, centred, gated
 from .oracle import Labels
 
 CARD = Card(
@@ -55,6 +56,8 @@ WEIGHTS = {
     "0.3.0": ("0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar", "d14ab7c0f093efe64b60a7bcd540bca10e74fb7f46c86108a079af60524659d1", "mp2020"),
     "r2scan": ("r2scan/chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar", "8eba3db0f35a2788bb3ae22885ad340591e27996f213c6643af522a633b50dad", "mp-r2scan"),
 }
+BLOCK = 5000  # atoms whose neighbours are searched together
+PAIRS = 40_000  # bonds and angles evaluated together, about 16 KiB each
 SUPPORTED = (*range(1, 84), *range(89, 95))  # elements of MPtrj: H to Bi and Ac to Pu
 
 
@@ -77,34 +80,48 @@ def read_weights(version: str) -> tuple[dict[str, Tensor], dict]:
 
 @dataclass(frozen=True)
 class Bonds:
-    """Who meets whom: every bond once, the near ones among them, and every angle once.
+    """Every bond of a batch once, sorted by its first atom.
 
-    i, j, shift     (bonds,), (bonds, 3)  atom i and the image of atom j, each pair once, sorted by i
-    near            (near,)               bonds that take part in angles
-    left, right     (angles,)             directed near bonds sharing their centre, left < right; d < near runs i to j, d >= near runs j to i
+    i, j     (bonds,)    atoms; i <= j
+    vectors  (bonds, 3)  from i to the image of j in Å
+    near     (near,)     bonds short enough to take part in angles
     """
 
     i: Tensor
     j: Tensor
-    shift: Tensor
+    vectors: Tensor
     near: Tensor
-    left: Tensor
-    right: Tensor
-
-    def vectors(self, crystals: Crystals) -> Tensor:
-        """(bonds, 3) from i to the image of j in Å."""
-        return Graph(self.j, self.i, self.shift).vectors(crystals)
 
     @staticmethod
     def of(crystals: Crystals, radius: float, near_radius: float) -> Bonds:
         """Search the neighbours of a batch."""
         graph = Within(radius, half=True)(crystals)
-        near = (graph.vectors(crystals.bare()).norm(dim=-1) < near_radius).nonzero()[:, 0]
-        i, j = graph.receivers, graph.senders
-        centre = torch.cat([i[near], j[near]])
-        left, right = line_graph(Graph(centre, centre, graph.shift[:0]))
+        vectors = graph.vectors(crystals)
+        return Bonds(graph.receivers, graph.senders, vectors, (vectors.square().sum(-1) < near_radius**2).nonzero()[:, 0])
+
+    def centres(self) -> Tensor:
+        """(2 near,) where each directed near bond starts: d < near runs from i to j, d >= near from j to i."""
+        return torch.cat([self.i[self.near], self.j[self.near]])
+
+    def angles(self) -> tuple[Tensor, Tensor]:
+        """Directed near bonds that share their start, every pair once: (left, right), left < right, (angles,) each."""
+        centre = self.centres()
+        left, right = line_graph(Graph(centre, centre, centre.new_zeros(0, 3)))
         keep = left < right
-        return Bonds(i, j, graph.shift, near, left[keep], right[keep])
+        return left[keep], right[keep]
+
+    def pairs_before(self, crystals: Crystals) -> Tensor:
+        """(crystals + 1,) bonds and angles of all crystals before each one: what memory and time grow with."""
+        degree = torch.bincount(self.centres(), minlength=crystals.atoms)
+        angles = offsets_of(degree * (degree - 1) // 2)[crystals.offsets]
+        return torch.searchsorted(self.i, crystals.offsets) + angles
+
+    def part(self, crystals: Crystals, start: int, stop: int) -> Bonds:
+        """Bonds of the crystals start..stop of a batch, atoms counted from the first of them."""
+        first, last = int(crystals.offsets[start]), int(crystals.offsets[stop])
+        low, high = torch.searchsorted(self.i, crystals.offsets[[start, stop]]).tolist()
+        near = self.near[(self.near >= low) & (self.near < high)]
+        return Bonds(self.i[low:high] - first, self.j[low:high] - first, self.vectors[low:high], near - low)
 
 
 class CHGNetOracle:
@@ -112,7 +129,7 @@ class CHGNetOracle:
 
     version      "0.3.0" or "r2scan" (scheme "mp-r2scan")
     dtype        precision of the network; geometry and sums over atoms are float64 always
-    batch_atoms  atoms evaluated together; memory grows with it, answers do not depend on it
+    batch_atoms  atoms evaluated together (fewer where they have very many bonds and angles); answers do not depend on it
     device       "cpu", "cuda", ...; labels come back where the crystals are
     """
 
@@ -147,23 +164,31 @@ class CHGNetOracle:
         """
         self.check(crystals)
         home = crystals.cell.device
-        parts = [self._label(part.bare().to(torch.float64).to(self.device)) for part in crystals.split(self.batch_atoms)]
+        crystals = crystals.bare().to(torch.float64).to(self.device)
+        parts = []
+        for block in crystals.split(BLOCK):
+            bonds = Bonds.of(block, self.radius, self.near_radius)
+            pairs, atoms, start = bonds.pairs_before(block), block.offsets, 0
+            while start < len(block):
+                fits = min(int(torch.searchsorted(atoms, atoms[start] + self.batch_atoms, right=True)),
+                           int(torch.searchsorted(pairs, pairs[start] + PAIRS, right=True))) - 1
+                stop = max(start + 1, fits)
+                parts.append(self._label(block[start:stop], bonds.part(block, start, stop)))
+                start = stop
         if not parts:
             empty = torch.zeros(0, dtype=torch.float64, device=home)
             return Labels(empty, empty.new_zeros(0, 3), empty.new_zeros(0, 3, 3), None, empty)
         energy, forces, stress, magmoms = (torch.cat(column).to(home) for column in zip(*parts, strict=True))
         return Labels(energy, forces, stress, None, magmoms)
 
-    def _label(self, crystals: Crystals) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        bonds = Bonds.of(crystals, self.radius, self.near_radius)
-        exact = bonds.vectors(crystals)
+    def _label(self, crystals: Crystals, bonds: Bonds) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         with torch.enable_grad():
-            vectors = exact.to(self.dtype, copy=True).requires_grad_()
+            vectors = bonds.vectors.to(self.dtype, copy=True).requires_grad_()
             site, magmoms = self.net(crystals.species, vectors, bonds)
             (slope,) = torch.autograd.grad(site.sum(), [vectors], materialize_grads=True)
         slope = slope.to(torch.float64)
         forces = segment_sum(slope, bonds.i, crystals.atoms) - segment_sum(slope, bonds.j, crystals.atoms)
-        virial = segment_sum(exact[:, :, None] * slope[:, None, :], crystals.owner[bonds.i], len(crystals))
+        virial = segment_sum(bonds.vectors[:, :, None] * slope[:, None, :], crystals.owner[bonds.i], len(crystals))
         stress = (virial + virial.mT) / (2 * crystals.volume[:, None, None])
         energy = segment_sum(site.detach().to(torch.float64) + self.reference[crystals.species - 1], crystals.owner, len(crystals))
         return energy, forces, stress, magmoms.detach().to(torch.float64)
@@ -175,92 +200,107 @@ class Network:
     def __init__(self, w: dict[str, Tensor], settings: dict):
         self.w = w
         self.radius, self.near_radius = float(settings["atom_graph_cutoff"]), float(settings["bond_graph_cutoff"])
-        self.power = int(settings["cutoff_coeff"])
-        self.blocks = int(settings["n_conv"])
+        self.power, self.blocks = int(settings["cutoff_coeff"]), int(settings["n_conv"])
+        bond, angle = w["bond_embedding.weight"], w["angle_embedding.weight"]
+        self.atom_layers = [Layer.read(w, f"atom_conv_layers.{k}", "twoBody_atom", 3, (None, bond, None)) for k in range(self.blocks)]
+        embed = (None, None, angle, None)
+        self.bond_layers = [Layer.read(w, f"bond_conv_layers.{k}", "twoBody_bond", 4, embed if k == 0 else ()) for k in range(self.blocks - 1)]
+        self.angle_layers = [Layer.read(w, f"angle_layers.{k}", "twoBody_bond", 4, embed if k == 0 else ()) for k in range(self.blocks - 2)]
+        layers = sorted(int(name.split(".")[2]) for name in w if name.startswith("mlp.") and name.endswith("weight"))
+        self.readout = [(w[f"mlp.layers.{n}.weight"], w[f"mlp.layers.{n}.bias"]) for n in layers]
 
     def radial(self, length: Tensor, name: str, radius: float) -> Tensor:
         """(bonds, 31) sin(f r / rc) / r under a polynomial that ends smoothly at rc."""
         p, x = self.power, length / radius
-        cut = 1 - (p + 1) * (p + 2) / 2 * x**p + p * (p + 2) * x ** (p + 1) - p * (p + 1) / 2 * x ** (p + 2)
+        cut = 1 - x**p * ((p + 1) * (p + 2) / 2 - p * (p + 2) * x + p * (p + 1) / 2 * x * x)
         cut = torch.where(x < 1, cut, torch.zeros_like(cut)) * sqrt(2 / radius) / length
         return torch.sin(x[:, None] * self.w[f"bond_basis_expansion.rbf_expansion_{name}.frequencies"]) * cut[:, None]
 
-    def angular(self, left: Tensor, right: Tensor) -> Tensor:
+    def angular(self, one: Tensor, two: Tensor) -> Tensor:
         """(angles, 31) 1/sqrt 2, sin(f t), cos(f t) over sqrt pi of the angle t between unit vectors."""
-        t = torch.acos((left * right).sum(-1) * (1 - 1e-6))[:, None] * self.w["angle_basis_expansion.fourier_expansion.frequencies"]
+        t = torch.acos((one * two).sum(-1) * (1 - 1e-6))[:, None] * self.w["angle_basis_expansion.fourier_expansion.frequencies"]
         return torch.cat([torch.full_like(t[:, :1], sqrt(0.5)), torch.sin(t), torch.cos(t)], 1) / sqrt(pi)
-
-    def first(self, prefix: str, inner: str, *widths: int) -> tuple[list[Tensor], Tensor]:
-        """First linear maps of both halves of a gated layer, cut by input: ([(128, width)], bias (128,))."""
-        parts = [self.w[f"{prefix}.mlp_{half}.layers.{inner}.weight"] for half in ("core", "gate")]
-        bias = torch.cat([self.w[f"{prefix}.mlp_{half}.layers.{inner}.bias"] for half in ("core", "gate")])
-        return list(torch.cat(parts).split(widths, 1)), bias
-
-    def gate(self, prefix: str, x: Tensor, hidden: bool) -> Tensor:
-        """silu(LN(core)) * sigmoid(LN(gate)) of pre-activations (rows, 128): (rows, 64)."""
-        core, gate = (F.silu(x) if hidden else x).chunk(2, -1)
-        w = self.w
-        if hidden:
-            core = F.linear(core, w[f"{prefix}.mlp_core.layers.3.weight"], w[f"{prefix}.mlp_core.layers.3.bias"])
-            gate = F.linear(gate, w[f"{prefix}.mlp_gate.layers.3.weight"], w[f"{prefix}.mlp_gate.layers.3.bias"])
-        core = F.layer_norm(core, (64,), w[f"{prefix}.bn1.weight"], w[f"{prefix}.bn1.bias"])
-        gate = F.layer_norm(gate, (64,), w[f"{prefix}.bn2.weight"], w[f"{prefix}.bn2.bias"])
-        return F.silu(core) * torch.sigmoid(gate)
 
     def __call__(self, species: Tensor, vectors: Tensor, bonds: Bonds) -> tuple[Tensor, Tensor]:
         """Site energies in eV without the element references and magnetic moments in Bohr magnetons, (atoms,) each."""
-        w = self.w
+        w, near = self.w, bonds.near
+        neighbours = Pairs(bonds.i, bonds.j, len(species))
+        left, right = bonds.angles()
+        angles = Pairs(left, right, 2 * len(near))
+        centre = Bins(bonds.centres(), len(species))
+        twice = lambda x: torch.cat([x, x])  # both directions of near bonds
+
         length = vectors.norm(dim=-1)
         radial = self.radial(length, "ag", self.radius)
         weight = F.linear(radial, w["bond_weights_ag.weight"])
-        near_length = length[bonds.near]
+        near_vectors, near_length = vectors[near], length[near]
         near_weight = F.linear(self.radial(near_length, "bg", self.near_radius), w["bond_weights_bg.weight"])
-        unit = vectors[bonds.near] / near_length[:, None]
+        angle_weight = angles.there.take(twice(near_weight))  # the factor of the other bond; that of the own bond stands before the sum
+        unit = near_vectors / near_length[:, None]
         unit = torch.cat([unit, -unit])
-        near, left, right = len(bonds.near), bonds.left, bonds.right
-        angle = F.linear(self.angular(unit[left], unit[right]), w["angle_embedding.weight"])
-        angle = (angle, angle)
-        embed = w["bond_embedding.weight"]
+        angular = self.angular(unit[left], unit[right])
+
         atom = w["atom_embedding.embedding.weight"][species - 1]
-        b0 = F.linear(radial[bonds.near], embed)
-        b = b0
-        centre = torch.cat([bonds.i[bonds.near], bonds.j[bonds.near]])
-        atoms = len(species)
-        for k in range(self.blocks):
-            prefix = f"atom_conv_layers.{k}"
-            (c, m, n), bias = self.first(prefix + ".twoBody_atom", "0", 64, 64, 64)
-            pc, pn = F.linear(atom, c, bias), F.linear(atom, n)
-            shared = F.linear(radial, m @ embed)
-            if k:
-                shared = shared.index_add(0, bonds.near, F.linear(b - b0, m))
-            forward = self.gate(prefix + ".twoBody_atom", pc[bonds.i] + pn[bonds.j] + shared, True) * weight
-            backward = self.gate(prefix + ".twoBody_atom", pc[bonds.j] + pn[bonds.i] + shared, True) * weight
-            total = segment_sum(forward, bonds.i, atoms) + segment_sum(backward, bonds.j, atoms)
-            atom = atom + F.linear(total, w[prefix + ".mlp_out.layers.1.weight"])
+        bond, grown, angle = F.linear(radial[near], w["bond_embedding.weight"]), None, angular
+        for k, layer in enumerate(self.atom_layers):
+            shared = F.linear(radial, layer.embedded[1])
+            if grown is not None:
+                shared = shared.index_add(0, near, F.linear(grown, layer.inputs[1]))
+            total = gated(F.linear(atom, layer.inputs[0], layer.bias), F.linear(atom, layer.inputs[2]), shared, weight, neighbours, layer.gate)
+            atom = atom + F.linear(total, layer.out)
             if k == self.blocks - 2:
                 magmoms = F.linear(atom, w["site_wise.weight"], w["site_wise.bias"])[:, 0].abs()
             if k == self.blocks - 1:
                 break
-            prefix = f"bond_conv_layers.{k}"
-            to_left, to_right = self.angles(prefix + ".twoBody_bond", "0", atom, b, angle, centre, left, right, True)
-            double = torch.cat([near_weight, near_weight])
-            total = segment_sum(to_left * double[right], left, 2 * near) + segment_sum(to_right * double[left], right, 2 * near)
-            total = (total[:near] + total[near:]) * near_weight
-            b = b + F.linear(total, w[prefix + ".mlp_out.layers.1.weight"])
+            layer = self.bond_layers[k]
+            total = self.meet(layer, atom, bond, angle, angle_weight, centre, angles)
+            new = F.linear((total[: len(near)] + total[len(near) :]) * near_weight, layer.out)
+            bond, grown = bond + new, new if grown is None else grown + new
             if k < self.blocks - 2:
-                more = self.angles(f"angle_layers.{k}.twoBody_bond", "1", atom, b, angle, centre, left, right, False)
-                angle = (angle[0] + more[0], angle[1] + more[1])
-        x = F.layer_norm(atom, (64,), w["readout_norm.weight"], w["readout_norm.bias"])
-        layers = sorted(int(name.split(".")[2]) for name in w if name.startswith("mlp.") and name.endswith("weight"))
-        for n in layers:
-            x = F.linear(x if n == layers[0] else F.silu(x), w[f"mlp.layers.{n}.weight"], w[f"mlp.layers.{n}.bias"])
+                new = self.meet(self.angle_layers[k], atom, bond, angle, None, centre, angles)
+                angle = (twice(F.linear(angular, w["angle_embedding.weight"])) if k == 0 else angle) + new
+        x = F.layer_norm(atom, atom.shape[1:], w["readout_norm.weight"], w["readout_norm.bias"])
+        for n, (matrix, bias) in enumerate(self.readout):
+            x = F.linear(F.silu(x) if n else x, matrix, bias)
         return x[:, 0], magmoms
 
-    def angles(self, prefix, inner, atom, b, angle, centre, left, right, hidden):
-        (p, q, r, s), bias = self.first(prefix, inner, 64, 64, 64, 64)
-        one = F.linear(b, p, bias)
-        one = torch.cat([one, one]) + F.linear(atom, s)[centre]
-        two = F.linear(b, q)
-        two = torch.cat([two, two])
-        return (self.gate(prefix, one[left] + two[right] + F.linear(angle[0], r), hidden),
-                self.gate(prefix, one[right] + two[left] + F.linear(angle[1], r), hidden))
+    def meet(self, layer: Layer, atom: Tensor, bond: Tensor, angle: Tensor, weight: Tensor | None, centre: Bins, angles: Pairs) -> Tensor:
+        """Messages of pairs of bonds that share an atom; before the first angle update `angle` is the angular basis, equal for both orders."""
+        own, other = F.linear(bond, layer.inputs[0]), F.linear(bond, layer.inputs[1])
+        own = torch.cat([own, own]) + centre.take(F.linear(atom, layer.inputs[3], layer.bias))
+        return gated(own, torch.cat([other, other]), F.linear(angle, layer.embedded[2]), weight, angles, layer.gate)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One gated layer: first linear map cut by input, what follows it, and the linear map after the sum.
+
+    inputs    (128, 64) for every input: [core, gate] by features
+    embedded  the same applied to an embedding, for inputs that are still linear in a basis
+    """
+
+    inputs: tuple[Tensor, ...]
+    embedded: tuple[Tensor, ...]
+    bias: Tensor
+    gate: Gate
+    out: Tensor | None
+
+    @staticmethod
+    def read(w: dict[str, Tensor], prefix: str, inner: str, inputs: int, embeddings: tuple[Tensor | None, ...]) -> Layer:
+        """Pick the weights of a layer by name."""
+        halves = [f"{prefix}.{inner}.mlp_{half}.layers." for half in ("core", "gate")]
+        hidden = halves[0] + "3.weight" in w
+        first = "0" if hidden else "1"
+        matrix = torch.cat([w[f"{half}{first}.weight"] for half in halves])
+        bias = torch.cat([w[f"{half}{first}.bias"] for half in halves])
+        width = len(bias) // 2
+        deep = None
+        if hidden:
+            core, side = (centred(w[half + "3.weight"], width).T.contiguous() for half in halves)
+            deep = (core, side, centred(torch.cat([w[half + "3.bias"] for half in halves]), width))
+        else:
+            matrix, bias = centred(matrix, width), centred(bias, width)
+        norm = lambda what: torch.stack([w[f"{prefix}.{inner}.bn{n}.{what}"] for n in (1, 2)])
+        parts = tuple(p.contiguous() for p in matrix.chunk(inputs, 1))
+        embedded = tuple(p if e is None else p @ e for p, e in zip(parts, embeddings or (None,) * inputs, strict=True))
+        return Layer(parts, embedded, bias, Gate(deep, norm("weight"), norm("bias")), w.get(f"{prefix}.mlp_out.layers.1.weight"))
