@@ -208,6 +208,17 @@ def test_writers_at_once_leave_one_history(where):
         archive.close()
 
 
+def test_writers_of_different_campaigns_wait_for_each_other(where):
+    from concurrent.futures import ThreadPoolExecutor
+
+    def write(i):
+        with open_archive(where) as archive:
+            return [archive.append(f"{i}-{j}", "started").number for j in range(15)]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(write, range(4))) == [[0] * 15] * 4
+
+
 def test_a_lock_has_one_holder_at_a_time(where):
     with open_archive(where) as mine, open_archive(where) as theirs:
         with mine.lock("a"):

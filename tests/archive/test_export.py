@@ -62,6 +62,14 @@ def test_a_failed_export_leaves_the_old_files(tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["candidates.csv", "candidates.parquet"]
 
 
+def test_who_reads_an_old_file_reads_it_to_its_end(tmp_path):
+    as_csv, _ = candidates_table(ROWS, tmp_path)
+    whole = as_csv.read_text()
+    with as_csv.open() as reader:
+        candidates_table(ROWS[:1], tmp_path)
+        assert reader.read() == whole != as_csv.read_text()
+
+
 def test_a_folder_that_is_a_file_is_said(tmp_path):
     (tmp_path / "taken").touch()
     with pytest.raises(ArchiveError, match="cannot be written"):
