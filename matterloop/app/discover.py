@@ -147,6 +147,6 @@ def _outcome(archive, state: State, wish: Wish, verdicts, run: dict, hulls: dict
     unmeasured = sorted({x.name for x in ask.limits} - {reason.check for v in verdicts.values() for reason in v.reasons})
     not_checked = tuple(f"The wish's {name.replace('_', ' ')}: no predictor for it yet." for name in unmeasured) + NOT_CHECKED
     return Outcome(
-        wish=tuple(wish.describe()), not_understood=tuple(p.text for p in wish.not_understood), settings=dict(state.settings), run=run,
+        wish=tuple(wish.describe()), not_understood=tuple(p.text for p in wish.not_understood), settings={"sentence": wish.sentence, **state.settings}, run=run,
         funnel=funnel_of(verdicts, sum(len(k) for k in state.rounds.values())), rows=rows, hulls=hulls, mask=mask, not_checked=not_checked,
         notes=tuple(english for english, _ in wish.notes), finished=state.finished)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import os
 import shutil
-import tempfile
 from pathlib import Path
 
+from ..archive.files import replacing
 from ..archive.database import Archive, open_archive
 from ..base.config import to_toml
 from ..base.errors import BadInput, MatterloopError, Missing
@@ -22,23 +19,10 @@ class FolderError(MatterloopError, OSError):
     """The folder of a run cannot be used: read-only, full, or not ours."""
 
 
-def write_atomic(path: Path, data: str | bytes) -> None:
-    """Write a file beside its place and move it there; FolderError says what the disk refused."""
-    data = data.encode() if isinstance(data, str) else data
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-                file.close()
-                os.chmod(file.name, 0o644)
-                os.replace(file.name, path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise FolderError(f"{path} cannot be written ({error.strerror}); free some space or allow writing, then run `matterloop resume {path.parent}`") from None
+def write_atomic(path: Path, data: str) -> None:
+    """Write a text file whole or not at all; ArchiveError says what the disk refused."""
+    with replacing(path) as new:
+        new.write_text(data, encoding="utf-8")
 
 
 def new_folder(folder: Path, overwrite: bool) -> None:
@@ -73,22 +57,13 @@ def write_run_toml(folder: Path, outcome_settings: dict, run: dict, wish: str) -
 def write_results(folder: Path, outcome: Outcome) -> None:
     """candidates.csv, candidates.parquet, structures/*.cif and report.html from an outcome."""
     from ..archive.export import candidates_table
-    from ..crystal.formats import write_cif
+    from ..crystal.formats import cif_texts
     from .report import report
 
     rows = [flat(row) for row in outcome.rows]
     candidates_table(rows, folder)
     for row in outcome.rows:
         if row.relaxed:
-            write_atomic(folder / "structures" / f"{row.key}.cif", write_cif(row.crystal, names=[row.key]))
+            write_atomic(folder / "structures" / f"{row.key}.cif", cif_texts(row.crystal, [row.key])[0])
     write_atomic(folder / "report.html", report(outcome))
 
-
-def csv_text(rows: list[dict]) -> str:
-    """Rows of equal keys as CSV."""
-    out = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return out.getvalue()

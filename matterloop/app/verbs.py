@@ -78,7 +78,7 @@ def relax(source: Source, *, out: str | Path | None = None, fmax: float = 0.05, 
 
     fmax in eV/Å, pressure in GPa. Each answer: energy, steps, converged, largest force and stress, space group before and after, file written.
     """
-    from ..crystal.formats import write_cif
+    from ..crystal.formats import cif_texts
     from ..crystal.symmetry import analyse
     from ..measure.relax import relax as relax_
     from .folder import FolderError, write_atomic
@@ -106,7 +106,7 @@ def relax(source: Source, *, out: str | Path | None = None, fmax: float = 0.05, 
     def write(i: int, one) -> None:
         nonlocal done
         if folder is not None and not one.failed:
-            write_atomic(folder / files[i], write_cif(one.crystal.bare(), names=[Path(files[i]).stem]))
+            write_atomic(folder / files[i], cif_texts(one.crystal.bare(), [Path(files[i]).stem])[0])
         done += 1
         watch.advance("relax", done)
 
@@ -175,7 +175,7 @@ def dict_of(decomposition) -> dict[str, float]:
 
 def generate(ask, *, count: int = 10, seed: int = 0, generator: str = "substitution", out: str | Path | None = None) -> list[dict[str, Any]]:
     """Candidates for an `Ask` from one generator; with `out` a CIF of each is written there."""
-    from ..crystal.formats import write_cif
+    from ..crystal.formats import cif_texts
     from .folder import FolderError, write_atomic
 
     found = load(generator, role="generator").propose(ask, count, seed)
@@ -188,7 +188,7 @@ def generate(ask, *, count: int = 10, seed: int = 0, generator: str = "substitut
     rows = []
     for c in found:
         if folder is not None:
-            write_atomic(folder / f"{c.key}.cif", write_cif(c.crystal.bare(), names=[c.key]))
+            write_atomic(folder / f"{c.key}.cif", cif_texts(c.crystal.bare(), [c.key])[0])
         rows.append({"key": c.key, "formula": _formula(c.crystal), "atoms": c.crystal.atoms, "source": c.source, "parents": list(c.parents),
                      "about": {k: v for k, v in c.about.items()}, "out": str(folder / f"{c.key}.cif") if folder is not None else None})
     return rows

@@ -1,0 +1,157 @@
+"""The report of a campaign: one HTML page that needs nothing else, made from an `Outcome`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from ..campaign.outcome import Outcome, Row, heat
+from .figures.funnel import funnel
+from .figures.hull_plot import hull_plot
+from .figures.periodic_table import periodic_table
+from .figures.structure import structure
+
+PICTURES = 12  # structures drawn
+TABLE = 400  # rows of the table; the rest stands in candidates.csv
+
+STYLE = """
+:root{color-scheme:light}*{box-sizing:border-box}body{font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;color:#1c2733;margin:0;background:#f6f8f9}
+main{max-width:1120px;margin:0 auto;padding:28px 24px 80px}h1{font-size:26px;line-height:1.25;margin:0 0 4px}h2{font-size:18px;margin:36px 0 10px}
+p{margin:6px 0}.faint{color:#6b7885}.card{background:#fff;border:1px solid #e3e8ed;border-radius:8px;padding:16px 18px;margin:12px 0}.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(440px,1fr));gap:14px}
+.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(244px,1fr));gap:12px}.grid .card{margin:0;padding:12px}.big{font-size:17px;font-weight:600}svg{max-width:100%;height:auto;display:block}
+ul{margin:6px 0;padding-left:20px}.warn{border-left:4px solid #c4622d}.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:13px}th,td{padding:5px 8px;text-align:left;vertical-align:top;border-bottom:1px solid #edf0f3}
+th{font-weight:600;color:#6b7885;white-space:nowrap;position:sticky;top:0;background:#fff}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}tr.kept td:first-child{box-shadow:inset 3px 0 #0b7a75}
+.no{color:#a04a1d}.yes{color:#0b7a75}details summary{cursor:pointer}code{background:#eef2f4;border-radius:3px;padding:0 4px}sub{line-height:0}input{font:inherit;padding:5px 8px;border:1px solid #cfd6dc;border-radius:5px;width:260px}
+@media print{body{background:#fff}.card{break-inside:avoid}}
+"""
+
+FILTER = """
+const box=document.getElementById('filter'),rows=[...document.querySelectorAll('#table tbody tr')];
+box&&box.addEventListener('input',()=>{const q=box.value.toLowerCase();rows.forEach(r=>r.hidden=!r.textContent.toLowerCase().includes(q))});
+"""
+
+
+def report(outcome: Outcome) -> str:
+    """The whole page as text."""
+    title = outcome.settings.get("sentence") or "matterloop report"
+    parts = [
+        _head(outcome, title), _wish(outcome), _section("From proposed to kept", f'<div class="card">{funnel(outcome.funnel)}</div>'),
+        _best(outcome), _hulls(outcome),
+        _section("Elements", f'<div class="card scroll">{periodic_table(heat(outcome.rows), outcome.mask)}<p class="faint">Colour: proposals that hold the element. '
+                 f'Struck out: left out by the element mask ({escape(", ".join(outcome.mask)) or "none"}); change it with <code>--include</code> and <code>--exclude</code>.</p></div>'),
+        _table(outcome), _not_checked(outcome), _run(outcome),
+    ]
+    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+            f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>{''.join(parts)}</main><script>{FILTER}</script></body></html>")
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{content}</section>"
+
+
+def pretty(formula: str) -> str:
+    """A formula with its numbers set low."""
+    out, digits = "", ""
+    for c in formula + " ":
+        if c.isdigit() or (c == "." and digits):
+            digits += c
+        else:
+            out += (f"<sub>{digits}</sub>" if digits else "") + escape(c)
+            digits = ""
+    return out.rstrip()
+
+
+def number(value: float, digits: int = 3, unit: str = "") -> str:
+    """A number, or a dash where there is none."""
+    return "–" if value is None or value != value else f"{value:.{digits}f}{unit}"
+
+
+def _head(o: Outcome, title: str) -> str:
+    kept = len(o.kept)
+    state = "" if o.finished else '<p class="no">This run is not finished; what follows is its state so far.</p>'
+    seconds = o.run.get("seconds", {}).get("all_sessions")
+    took = f" in {seconds / 60:.1f} minutes" if seconds else ""
+    best = f"; the best is {pretty(o.kept[0].formula)} at {number(o.kept[0].energy_above_hull)} eV/atom from the hull" if kept else ""
+    return (f"<header><h1>{escape(title)}</h1><p>{o.funnel[0][1] if o.funnel else 0} candidates proposed, <b>{kept} kept</b>{took}{best}.</p>{state}</header>")
+
+
+def _wish(o: Outcome) -> str:
+    lines = "".join(f"<li>{escape(x)}</li>" for x in o.wish)
+    unknown = "".join(f"<li>{escape(x)}</li>" for x in o.not_understood)
+    warn = f'<div class="card warn"><p><b>Not understood, and not used:</b></p><ul>{unknown}</ul></div>' if unknown else ""
+    return _section("The wish as understood", f'<div class="card"><ul>{lines}</ul></div>{warn}')
+
+
+def _card(row: Row) -> str:
+    chance = f", {row.probability:.0%} likely within the limit" if row.probability == row.probability else ""
+    known = " · stable as far as known" if row.coverage < 1 else ""
+    novelty = next((r.note for r in row.reasons if r.check == "novel"), "")
+    made = " · ".join(x for x in (row.source, str(row.about.get("prototype", "")), *row.parents[:1]) if x)
+    return (f'<div class="card">{structure(row.crystal)}<p class="big">{pretty(row.formula)}</p><p>{escape(row.space_group_symbol)} ({row.space_group}), {row.atoms} atoms</p>'
+            f'<p><b>{number(row.energy_above_hull)}</b> eV/atom from the hull{chance}{known}{" · borderline" if row.borderline else ""}</p>'
+            f'<p class="faint">{escape(made)}</p><p class="faint">{escape(novelty)}</p><p class="faint">#{row.rank} <a href="structures/{escape(row.key)}.cif">{escape(row.key)}</a></p></div>')
+
+
+def _best(o: Outcome) -> str:
+    rows = o.kept[:PICTURES]
+    if rows:
+        return _section(f"The best {len(rows)} kept candidates" if len(o.kept) > len(rows) else "Kept candidates", f'<div class="grid">{"".join(map(_card, rows))}</div>')
+    near = [r for r in o.rows if r.relaxed and r.energy_above_hull == r.energy_above_hull][:4]
+    text = '<div class="card warn"><p><b>No candidate passed every check.</b> The table says why for each.</p></div>'
+    return _section("Kept candidates", text + (f'<p>The nearest:</p><div class="grid">{"".join(map(_card, near))}</div>' if near else ""))
+
+
+def _hulls(o: Outcome) -> str:
+    if not o.hulls:
+        return ""
+    plots = "".join(f'<div class="card"><p class="big">{escape(name)}</p>{hull_plot(data)}</div>' for name, data in o.hulls.items())
+    return _section("On the convex hull", f'<div class="two">{plots}</div><p class="faint">Stars are candidates of this run, dots phases of the reference; rest the pointer on one to read it. '
+                    "All energies come from one potential.</p>")
+
+
+def _reasons(row: Row) -> str:
+    items = "".join(
+        f'<li class="{"yes" if r.passed else "no"}">{"✓" if r.passed else "✗"} {escape(r.check.replace("_", " "))}: {number(r.value, 4)}'
+        f'{"" if r.limit in (float("inf"), float("-inf")) else f" (limit {number(r.limit, 4)})"} {escape(r.unit)}{f", {r.confidence:.0%} sure" if r.confidence is not None else ""}'
+        f'{" · borderline" if r.borderline else ""}{f" <span class=faint>{escape(r.note)}</span>" if r.note else ""}</li>' for r in row.reasons)
+    return f"<details><summary>{escape(row.why)}</summary><ul>{items}</ul></details>"
+
+
+def _table(o: Outcome) -> str:
+    head = "".join(f'<th class="{c}">{escape(t)}</th>' for t, c in (
+        ("#", "n"), ("formula", ""), ("space group", ""), ("atoms", "n"), ("above hull, eV/atom", "n"), ("formation, eV/atom", "n"), ("within limit", "n"), ("coverage", "n"),
+        ("Å³/atom", "n"), ("source", ""), ("verdict and its reasons", "")))
+    body = "".join(
+        f'<tr class="{"kept" if r.kept else ""}"><td class="n">{r.rank}</td><td>{pretty(r.formula)}</td><td>{escape(r.space_group_symbol)}</td><td class="n">{r.atoms}</td>'
+        f'<td class="n">{number(r.energy_above_hull)}</td><td class="n">{number(r.formation_energy)}</td>'
+        f'<td class="n">{number(r.probability * 100, 0, " %")}</td><td class="n">{number(r.coverage * 100, 0, " %")}</td><td class="n">{number(r.volume_per_atom, 1)}</td>'
+        f"<td>{escape(r.source)}<br><span class=faint>{escape(str(r.about.get('prototype', '')))}</span></td><td>{_reasons(r)}</td></tr>" for r in o.rows[:TABLE])
+    more = f'<p class="faint">{len(o.rows) - TABLE} more rows stand in candidates.csv.</p>' if len(o.rows) > TABLE else ""
+    return _section("Every candidate and the reasons of its verdict", f'<div class="card"><p><input id="filter" placeholder="filter: formula, space group, reason" aria-label="filter the table"></p>'
+                    f'<div class="scroll"><table id="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{more}</div>')
+
+
+def _not_checked(o: Outcome) -> str:
+    covered = [r for r in o.kept if r.coverage == r.coverage]
+    partial = [r for r in covered if r.coverage < 1]
+    lines = [f"{len(partial)} of {len(covered)} kept candidates compete on a hull that lacks phases known to lie at their composition: they are stable as far as known."] if partial else []
+    items = "".join(f"<li>{escape(x)}</li>" for x in (*lines, *o.not_checked))
+    notes = "".join(f"<li>{escape(x)}</li>" for x in o.notes)
+    return _section("What was not checked", f'<div class="card"><ul>{items}</ul></div>' + (f'<div class="card"><p><b>Assumed:</b></p><ul>{notes}</ul></div>' if notes else ""))
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return "".join(f"<tr><td>{escape(str(k))}</td><td>{_pairs_or_text(v)}</td></tr>" for k, v in values.items())
+
+
+def _pairs_or_text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"<table>{_pairs(value)}</table>"
+    return escape(json.dumps(value, ensure_ascii=False) if isinstance(value, (list, tuple)) else str(value))
+
+
+def _run(o: Outcome) -> str:
+    return _section("How this was made", f'<div class="card"><details><summary>settings, versions, hardware and timings (also in run.toml)</summary><table>{_pairs(o.run)}{_pairs(o.settings)}</table></details></div>')
+
