@@ -1,0 +1,416 @@
+"""Reference phases: what a new crystal must beat, what is already known, and how much of the known world the reference holds.
+
+The shipped tables are made by recipes/reference_elements.py, recipes/reference_compounds.py and recipes/hull_formulas.py; their cards say how.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..archive import shipped
+from ..base.elements import number, symbol
+from ..base.errors import BadInput, Missing
+from ..crystal.composition import compositions, parse_formula, reduced, reduced_formula
+from ..crystal.state import Crystals
+from ..crystal.wyckoff import Parameters, from_parameters, position
+from .hull import Hull
+
+Composition = Mapping[int, float]
+RELAXED, PUBLISHED, USER = "relaxed", "published geometry, single point", "user's own"
+
+
+@dataclass(frozen=True, eq=False)
+class Phases:
+    """Phases with energies of one potential and one energy scheme.
+
+    names         what to call them: a material id, an element with its structure, a user's own name
+    compositions  {atomic number: count} of each, reduced
+    energies      (phases,) eV/atom
+    protocols     how each energy was computed: RELAXED, PUBLISHED or USER
+    errors        rows that could not be used, as BadInput with file, row and field
+    """
+
+    names: tuple[str, ...]
+    compositions: tuple[dict[int, int], ...]
+    energies: np.ndarray
+    protocols: tuple[str, ...]
+    scheme: str
+    potential: str
+    about: Mapping[str, Any]
+    errors: tuple[BadInput, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def hull(self) -> Hull:
+        """Their convex hull; phases are called 'formula (name)', elements by their symbol."""
+        labels = [symbol(next(iter(c))) if len(c) == 1 else f"{reduced_formula(c)} ({n})" for n, c in zip(self.names, self.compositions, strict=True)]
+        return Hull(self.compositions, self.energies, labels, self.scheme, self.potential, self.about)
+
+    def without(self, names: Collection[str]) -> Phases:
+        """The phases not called by `names`; Missing for a name that none has."""
+        names = {names} if isinstance(names, str) else set(names)
+        if unknown := names - set(self.names):
+            raise Missing("reference phase", sorted(unknown)[0], self.names)
+        keep = [i for i, n in enumerate(self.names) if n not in names]
+        pick = lambda column: tuple(column[i] for i in keep)
+        return Phases(pick(self.names), pick(self.compositions), self.energies[keep], pick(self.protocols), self.scheme, self.potential, self.about, self.errors)
+
+
+# the shipped reference
+
+
+@cache
+def _elements(potential: str):
+    return _table("elements", potential)
+
+
+@cache
+def _compounds(potential: str):
+    return _table("compounds", potential)
+
+
+def _table(kind: str, potential: str):
+    name = f"{kind}_{potential}"
+    held = [n.removeprefix(f"{kind}_") for n in shipped.list_shipped() if n.startswith(f"{kind}_")]
+    if name not in shipped.list_shipped():
+        raise Missing("potential with shipped reference phases", potential, held)
+    return shipped.read_table(name)
+
+
+def _card(kind: str, potential: str) -> dict[str, Any]:
+    return shipped.card(f"{kind}_{potential}")
+
+
+@cache
+def phases(potential: str = "chgnet") -> Phases:
+    """All reference phases that ship for `potential`: every compound, and every sound structure of the elements.
+
+    A compound relaxed by our engine counts with its relaxed energy, any other with its energy at the published geometry, which lies above
+    (`about["unrelaxed_offset"]` says by how much). Missing for a potential without shipped phases.
+    """
+    elements, compounds = _elements(potential), _compounds(potential)
+    elements = elements[elements.sound]
+    relaxed = np.isfinite(compounds.relaxed_energy_per_atom.to_numpy())
+    energies = np.where(relaxed, compounds.relaxed_energy_per_atom, compounds.energy_per_atom)
+    card = _card("compounds", potential)
+    facts = card.get("facts", {})
+    about = {"compounds": len(compounds), "relaxed": int(relaxed.sum()), "element_structures": len(elements),
+             "unrelaxed_offset": facts.get("published_minus_relaxed_eV_per_atom", {}), "tables": {
+                 kind: _card(kind, potential)["sha256"] for kind in ("elements", "compounds")}}
+    return Phases(
+        (*(f"{e} {p}" for e, p in zip(elements.element, elements.prototype, strict=True)), *compounds.material_id),
+        (*({number(e): 1} for e in elements.element), *(dict(zip(z.tolist(), n.tolist(), strict=True)) for z, n in zip(compounds.elements, compounds.counts, strict=True))),
+        np.concatenate([elements.energy_per_atom.to_numpy(), energies]), (*[RELAXED] * len(elements), *(RELAXED if r else PUBLISHED for r in relaxed)),
+        card["scheme"], potential, about)
+
+
+@cache
+def _shipped_hull(potential: str) -> Hull:
+    return phases(potential).hull()
+
+
+def reference_hull(potential: str = "chgnet", exclude: Collection[str] = ()) -> Hull:
+    """Convex hull of the shipped phases of `potential`, kept for the process; `exclude` leaves out phases by material id or name.
+
+    A chemical system without all its elements has no hull: `Hull.missing` names them and `Hull.energy_above` refuses.
+    Missing for a potential without shipped phases and for a name that no phase has.
+    """
+    return _shipped_hull(potential) if not exclude else phases(potential).without(exclude).hull()
+
+
+@cache
+def known_genes(potential: str = "chgnet") -> dict[str, tuple[str, ...]]:
+    """{gene key: names of the phases that have it}, of the published geometries and, where it differs, of the relaxed ones."""
+    found: dict[str, dict[str, None]] = {}
+    compounds, elements = _compounds(potential), _elements(potential)
+    named = [*zip(elements.gene, (f"{e} {p}" for e, p in zip(elements.element, elements.prototype, strict=True))), *zip(compounds.gene, compounds.material_id),
+             *zip(compounds.relaxed_gene, compounds.material_id)]
+    for gene, name in named:
+        if gene:
+            found.setdefault(gene, {})[name] = None
+    return {gene: tuple(names) for gene, names in found.items()}
+
+
+@cache
+def _rows_by_formula(potential: str) -> dict[str, list[int]]:
+    compounds = _compounds(potential)
+    rows: dict[str, list[int]] = {}
+    for i in np.isfinite(compounds.relaxed_energy_per_atom.to_numpy()).nonzero()[0].tolist():
+        rows.setdefault(compounds.formula.iat[i], []).append(i)
+    return rows
+
+
+def reference_crystals(source: str | Composition | Iterable[int], potential: str = "chgnet") -> tuple[Crystals, list[str]]:
+    """(crystals, names) of the reference phases of one reduced formula whose geometry ships: those that our engine relaxed.
+
+    source  a formula, {atomic number: count} or atomic numbers. Compounds come in conventional cells, elements in primitive ones. An empty batch
+    where no geometry of that formula ships; novelty is then by gene only. BadInput for text that is no formula.
+    """
+    composition = dict(reduced(source))
+    formula = reduced_formula(composition)
+    parts, names = [], []
+    if len(composition) == 1:
+        table = _elements(potential)
+        for row in table[(table.element == symbol(next(iter(composition)))) & table.sound].itertuples():
+            parts.append(Crystals.of(np.reshape(row.frac, (-1, 3)), [next(iter(composition))] * row.n_atoms, np.reshape(row.cell, (3, 3))))
+            names.append(f"{row.element} {row.prototype}")
+    table, rows = _compounds(potential), _rows_by_formula(potential).get(formula, [])
+    if rows:
+        parts.append(from_parameters([_parameters(table.iloc[i]) for i in rows]))
+        names += [table.material_id.iat[i] for i in rows]
+    return (Crystals.join(parts) if parts else Crystals.of([], [], [], [])), names
+
+
+def _parameters(row) -> Parameters:
+    """Lattice and sites of one relaxed row: `sites` names element and letter, `parameters` holds the free values of all sites in order."""
+    group, values, sites, start = int(row.relaxed_space_group), [float(v) for v in row.parameters], [], 0
+    for part in row.sites.split("."):
+        element, letter = part.split("_")
+        stop = start + position(group, letter).dof
+        sites.append((letter, number(element), tuple(values[start:stop])))
+        start = stop
+    return Parameters(group, tuple(float(v) for v in row.lattice), tuple(sites))
+
+
+# a user's own phases
+
+COLUMNS = {"formula": ("formula", "composition"), "structure": ("structure", "file", "path"), "energy": ("energy_per_atom",), "scheme": ("scheme", "energy_scheme"),
+           "potential": ("potential",), "name": ("name", "id", "material_id")}
+
+
+def user_phases(path: str | Path, *, scheme: str = "", potential: str = "") -> Phases:
+    """Own phases from a CSV, Parquet or JSON table, row by row; rows that cannot be used stand in `errors`, the rest goes on.
+
+    Columns: `formula`, or `structure` (a structure file, relative to the table); `energy_per_atom` in eV/atom; `scheme`, what the energies mean
+    ("mp2020", "mp-raw", ...); optional `potential` and `name`. JSON is a list of objects or an object of columns.
+
+    scheme, potential   what the hull is for: a row of another one is an error. Where empty, the first good row decides.
+    BadInput naming the file for one that is no such table, lacks a column, or has no usable row.
+    """
+    path = Path(path)
+    records = _records(path)
+    found = {key: next((c for c in choices if c in records.columns), None) for key, choices in COLUMNS.items()}
+    for key in ("energy", "scheme"):
+        if found[key] is None:
+            raise BadInput(f"has no column {COLUMNS[key][0]!r}; its columns are {', '.join(map(str, records.columns)) or 'none'}", str(path))
+    if found["formula"] is None and found["structure"] is None:
+        raise BadInput("has neither a column 'formula' nor 'structure'", str(path))
+    names, listed, energies, errors = [], [], [], []
+    for row, record in enumerate(records.to_dict("records"), 1):
+        cell = {key: record.get(column) for key, column in found.items() if column is not None}
+        try:
+            composition, energy, row_scheme, row_potential = _user_row(cell, path, row)
+            for field, value, wanted in (("scheme", row_scheme, scheme), ("potential", row_potential, potential)):
+                if wanted and value and value != wanted:
+                    raise _bad(f"is {value!r}, the hull is of {wanted!r}; energies of different kinds cannot share a hull", path, row, field)
+        except BadInput as error:
+            errors.append(error)
+            continue
+        scheme, potential = scheme or row_scheme, potential or row_potential
+        names.append(_text(cell.get("name")) or f"{path.name} row {row}")
+        listed.append(composition)
+        energies.append(energy)
+    if not names:
+        raise BadInput(f"no row could be used{': ' + str(errors[0]) if errors else ', the table is empty'}", str(path))
+    about = {"file": str(path), "rows": len(records), "errors": tuple(map(str, errors))}
+    return Phases(tuple(names), tuple(listed), np.array(energies), (USER,) * len(names), scheme, potential or "unknown", about, tuple(errors))
+
+
+def user_reference(path: str | Path, *, scheme: str = "", potential: str = "", beside_shipped: bool = False) -> Hull:
+    """Hull of a user's own phases (see `user_phases`), instead of the shipped ones or beside them; unusable rows stand in `about["errors"]`.
+
+    BadInput as `user_phases`, and where `beside_shipped` would mix energy schemes. A system without all its elements has no hull.
+    """
+    own = user_phases(path, scheme=scheme, potential=potential)
+    if not beside_shipped:
+        return own.hull()
+    if own.potential == "unknown":
+        raise BadInput("names no potential; phases can join the shipped ones only if they are of the same potential", str(path))
+    labels = [f"{reduced_formula(c)} ({n})" for n, c in zip(own.names, own.compositions, strict=True)]
+    joined = reference_hull(own.potential).with_entries(own.compositions, own.energies, labels, own.scheme)
+    joined.about.update(own.about)
+    return joined
+
+
+def _records(path: Path):
+    """The table of a file as a frame of whatever its cells hold."""
+    import pandas as pd
+
+    suffix = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    if suffix not in ("csv", "parquet", "json"):
+        raise BadInput("must end in .csv, .parquet or .json", str(path))
+    try:
+        if suffix == "csv":
+            return pd.read_csv(path, dtype=str, keep_default_na=False)
+        if suffix == "parquet":
+            return pd.read_parquet(path)
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return pd.DataFrame(content if isinstance(content, (list, dict)) else {"": [content]})
+    except OSError as error:
+        raise BadInput(f"cannot be read: {error.strerror or error}", str(path)) from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadInput(f"is no {suffix} table: {str(error).splitlines()[0][:200]}", str(path)) from None
+
+
+def _text(value) -> str:
+    return "" if value is None or isinstance(value, float) and math.isnan(value) else str(value).strip()
+
+
+def _bad(message: str, path: Path, row: int, field: str) -> BadInput:
+    return BadInput(message, file=str(path), row=f"row {row}", field=field)
+
+
+def _user_row(cell: Mapping[str, Any], path: Path, row: int) -> tuple[dict[int, int], float, str, str]:
+    """(reduced composition, eV/atom, scheme, potential) of one row; BadInput naming row and field."""
+    try:
+        energy = float(cell["energy"])
+    except (TypeError, ValueError):
+        raise _bad(f"{cell['energy']!r} is not a number", path, row, "energy_per_atom") from None
+    if not math.isfinite(energy):
+        raise _bad(f"the energy is {energy}", path, row, "energy_per_atom")
+    if not (scheme := _text(cell["scheme"])):
+        raise _bad("is empty; say what the energies mean, for example mp2020 or mp-raw", path, row, "scheme")
+    if formula := _text(cell.get("formula")):
+        try:
+            composition = dict(reduced(parse_formula(formula)))
+        except BadInput as error:
+            raise _bad(str(error), path, row, "formula") from None
+    elif file := _text(cell.get("structure")):
+        composition = _composition_of_file(path.parent / file, path, row)
+    else:
+        raise _bad("neither a formula nor a structure file", path, row, "formula")
+    return composition, energy, scheme, _text(cell.get("potential"))
+
+
+def _composition_of_file(file: Path, path: Path, row: int) -> dict[int, int]:
+    from ..crystal.formats import read
+
+    result = read(file)
+    if len(result) != 1:
+        why = str(result.errors[0]) if result.errors else f"{file} holds {len(result)} structures, one is wanted"
+        raise _bad(why, path, row, "structure")
+    return dict(reduced(compositions(result.crystals)[0]))
+
+
+# coverage: how many of the phases that the Materials Project's hull names are in the reference
+
+
+class Named(NamedTuple):
+    """Phases that the hull of the Materials Project's formation energies names at a composition.
+
+    phases  reduced formulas
+    exact   True: the corners of the facet at that composition. False: the table has no facets for a system of that many elements without a phase of its own,
+            and these are all phases on the hull within the system, more than the facet's
+    """
+
+    phases: tuple[str, ...]
+    exact: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Facets:
+    """Phases on the hull by row, and facets by chemical system."""
+
+    formulas: tuple[str, ...]
+    fractions: tuple[dict[int, float], ...]
+    systems: Mapping[frozenset[int], list[int]]  # rows of phases whose elements are exactly these
+    corners: np.ndarray
+    first: Mapping[bytes, tuple[int, int]]  # packed element mask -> range of facets
+
+
+@cache
+def _facets() -> _Facets:
+    table, grid = shipped.read_table("hull_formulas"), shipped.read_table("hull_facets").to_numpy()
+    listed = [dict(zip(z.tolist(), n.tolist(), strict=True)) for z, n in zip(table.elements, table.counts, strict=True)]
+    systems: dict[frozenset[int], list[int]] = {}
+    masks = np.zeros((len(listed) + 1, 2), dtype=np.uint64)  # the last row, for "no corner", stays empty
+    for i, c in enumerate(listed):
+        systems.setdefault(frozenset(c), []).append(i)
+        for z in c:
+            masks[i, z // 64] |= np.uint64(1 << z % 64)
+    mask = np.bitwise_or.reduce(masks[grid], axis=1)
+    order = np.lexsort(mask.T)
+    mask, grid = mask[order], grid[order]
+    starts = np.concatenate([[0], (mask[1:] != mask[:-1]).any(1).nonzero()[0] + 1, [len(mask)]])
+    first = {mask[a].tobytes(): (int(a), int(b)) for a, b in zip(starts[:-1], starts[1:], strict=True)}
+    total = lambda c: sum(c.values())
+    return _Facets(tuple(table.formula), tuple({z: n / total(c) for z, n in c.items()} for c in listed), systems, grid, first)
+
+
+def named_phases(composition: str | Composition | Iterable[int]) -> Named:
+    """What the hull of the 132,752 formation energies of matbench_mp_e_form names at a composition: the phases it would decompose into, or itself."""
+    facets, fractions = _facets(), _fractions(composition)
+    system = tuple(sorted(fractions))
+    elements = tuple(symbol(z) for z in system)
+    if len(system) == 1:
+        return Named(elements, True)
+    if len(system) == 2:
+        return Named(_binary(facets, fractions, system), True)
+    mask = np.zeros(2, dtype=np.uint64)
+    for z in system:
+        mask[z // 64] |= np.uint64(1 << z % 64)
+    a, b = facets.first.get(mask.tobytes(), (0, 0))
+    if a < b:
+        corners = facets.corners[a:b, : len(system)]
+        column = {z: k for k, z in enumerate(system)}
+        matrix = np.zeros((*corners.shape, len(system)))
+        for f, row in enumerate(corners.tolist()):
+            for c, phase in enumerate(row):
+                for z, x in facets.fractions[phase].items():
+                    matrix[f, c, column[z]] = x
+        shares = np.linalg.solve(matrix.transpose(0, 2, 1), np.broadcast_to(np.array([fractions[z] for z in system])[:, None], (b - a, len(system), 1)))[..., 0]
+        best = int(shares.min(1).argmax())
+        if shares[best].min() > -1e-6:
+            return Named(tuple(facets.formulas[p] for p, x in zip(corners[best].tolist(), shares[best], strict=True) if x > 1e-6), True)
+    inside = [i for s, rows in facets.systems.items() if s <= fractions.keys() for i in rows if len(s) > 1]
+    if not inside or len(system) == 3:  # no stored facet: nothing but the elements
+        return Named(elements, True)
+    return Named((*elements, *(facets.formulas[i] for i in inside)), False)
+
+
+def _binary(facets: _Facets, fractions: Mapping[int, float], system: tuple[int, int]) -> tuple[str, ...]:
+    """Neighbours on the line of two elements, or the phase itself."""
+    a, b = system
+    line = sorted([(0.0, symbol(a)), (1.0, symbol(b)), *((facets.fractions[i][b], facets.formulas[i]) for i in facets.systems.get(frozenset(system), ()))])
+    x = fractions[b]
+    itself = [name for at, name in line if abs(at - x) < 1e-6]
+    if itself:
+        return (itself[0],)
+    return tuple(name for at, name in (max(p for p in line if p[0] < x), min(p for p in line if p[0] > x)))
+
+
+def _fractions(composition: str | Composition | Iterable[int]) -> dict[int, float]:
+    counts = dict(reduced(composition))
+    return {z: n / sum(counts.values()) for z, n in counts.items()}
+
+
+@cache
+def _formulas(potential: str) -> frozenset[str]:
+    return frozenset([*_elements(potential).element, *_compounds(potential).formula])
+
+
+def coverage(composition: str | Composition | Iterable[int], reference: Collection[str] | None = None, potential: str = "chgnet") -> tuple[float, tuple[str, ...]]:
+    """(share, missing): which of the phases named at a composition the reference holds, by reduced formula; below 1 stability is "as far as known".
+
+    reference  reduced formulas that are held; None: the shipped phases of `potential`. An element is held if its structure is.
+    Where the facet is not known (`named_phases(...).exact` false) all hull phases of the system count: the share is then the cautious one.
+    """
+    held = _formulas(potential) if reference is None else frozenset(reference)
+    named = named_phases(composition).phases
+    missing = tuple(name for name in named if _held_name(name) not in held)
+    return 1 - len(missing) / len(named), missing
+
+
+def _held_name(formula: str) -> str:
+    """Reduced formulas of elements may be written as molecules (O2); the reference calls them by their symbol."""
+    counts = parse_formula(formula)
+    return symbol(next(iter(counts))) if len(counts) == 1 else formula

@@ -1,0 +1,321 @@
+"""The shipped reference: elements, compounds, the hull they make, what it covers, and a user's own phases."""
+
+import bz2
+import importlib.util
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from matterloop.archive import shipped
+from matterloop.base import registry
+from matterloop.base.elements import number, symbol
+from matterloop.base.errors import BadInput, Missing
+from matterloop.crystal.composition import compositions, parse_formula, reduced, reduced_formula
+from matterloop.crystal.state import Crystals
+from matterloop.crystal.symmetry import analyse
+from matterloop.measure import reference
+from matterloop.measure.element_structures import ELEMENTS, TYPES, structure, type_of, types_of
+from matterloop.measure.hull import Hull
+from matterloop.represent.wyckoff_gene import gene
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+@cache
+def chgnet():
+    return registry.load("chgnet", role="potential")
+
+
+def recipe(name: str, monkeypatch):
+    monkeypatch.syspath_prepend(str(RECIPES))
+    spec = importlib.util.spec_from_file_location(name, RECIPES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# starting structures
+
+
+@pytest.mark.parametrize("element, name, shortest", [
+    ("W", "bcc", 2.74), ("Cu", "fcc", 2.56), ("C", "diamond", 1.54), ("Si", "diamond", 2.35), ("N", "molecules, Pa-3 (alpha-N2)", 1.11), ("S", "alpha-S8", 2.04),
+    ("I", "molecules, Cmce (Cl2)", 2.72), ("U", "alpha-U", 2.72), ("Mn", "alpha-Mn", 2.18), ("B", "alpha-B12", 1.67), ("Se", "alpha-Se8", 2.32)])
+def test_bonds_of_built_elements_have_textbook_lengths(element, name, shortest):
+    from matterloop.crystal.graph import Within
+
+    crystal = structure(element, name)
+    assert float(Within(6.0)(crystal).vectors(crystal).norm(dim=-1).min()) == pytest.approx(shortest, abs=0.06)
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_a_structure_type_has_its_space_group_and_primitive_cell(name):
+    element = next(e for e in ELEMENTS if name in types_of(e))
+    crystal = structure(element, name)
+    found = analyse(crystal, 1e-3)[0]
+    assert (found.number, found.primitive.atoms, crystal.atoms) == (TYPES[name].space_group, TYPES[name].atoms, TYPES[name].atoms)
+
+
+def test_molecular_packings_keep_their_space_group():
+    groups = [analyse(structure("O", n), 1e-3)[0].number for n in types_of("O")]
+    assert groups == [type_of("O", n).space_group for n in types_of("O")] == [205, 136, 194, 12, 166, 64, 15]
+
+
+def test_an_element_or_type_that_is_not_there_is_named():
+    with pytest.raises(Missing, match="Po"):
+        structure("Po", "sc")
+    with pytest.raises(Missing, match="diamond"):
+        structure("C", "dimond")
+
+
+# shipped tables
+
+
+def test_every_element_has_one_reference_and_it_is_the_lowest_sound_structure():
+    table = shipped.read_table("elements_chgnet")
+    lowest = table[table.lowest].set_index("element").energy_per_atom
+    assert sorted(lowest.index) == sorted(ELEMENTS) and len(ELEMENTS) == 89
+    floor = table[table.sound].groupby("element").energy_per_atom.min()
+    assert float((lowest - floor).max()) <= 2e-4 and float((lowest - floor).min()) >= 0
+
+
+def test_every_outlier_above_50_meV_is_listed_with_a_reason():
+    table, facts = shipped.read_table("elements_chgnet"), shipped.card("elements_chgnet")["facts"]
+    lowest = table[table.lowest]
+    far = set(lowest.element[lowest.mp_difference.abs() > 0.05])
+    listed = facts["outliers_above_50_meV"]
+    assert far == set(listed) and len(far) > 5
+    assert all(len(entry["why"]) > 20 and entry["why"] != "unexplained" for entry in listed.values())
+
+
+def test_shipped_elements_are_minima_with_the_energies_of_the_table():
+    table = shipped.read_table("elements_chgnet")
+    rows = table[table.lowest & (table.n_atoms <= 12)].iloc[::6]
+    crystals = Crystals.of(np.concatenate([np.reshape(f, (-1, 3)) for f in rows.frac]), np.concatenate([[number(e)] * n for e, n in zip(rows.element, rows.n_atoms)]),
+                           np.stack([np.reshape(c, (3, 3)) for c in rows.cell]), rows.n_atoms.to_list())
+    labels = chgnet().label(crystals)
+    assert len(rows) > 10
+    np.testing.assert_allclose((labels.energy / crystals.counts).numpy(), rows.energy_per_atom, atol=1e-4)
+    assert float(labels.forces.abs().max()) < 0.02
+    assert [g.key for g in gene(crystals, 0.02)] == rows.gene.to_list()
+
+
+def test_relaxed_compounds_rebuilt_from_free_parameters_have_the_energies_of_the_table():
+    table = shipped.read_table("compounds_chgnet")
+    done = table[table.relaxed_energy_per_atom.notna() & (table.n_atoms <= 12)]
+    rows = done.sample(12, random_state=0)
+    crystals, energies, genes = [], [], []
+    for row in rows.itertuples():
+        batch, names = reference.reference_crystals(row.formula)
+        crystals.append(batch[names.index(row.material_id)])
+        energies.append(row.relaxed_energy_per_atom)
+        genes.append(row.relaxed_gene or row.gene)
+    batch = Crystals.join(crystals)
+    labels = chgnet().label(batch)
+    np.testing.assert_allclose((labels.energy / batch.counts).numpy(), energies, atol=2e-4)
+    assert float(labels.forces.norm(dim=-1).max()) < 0.04
+    assert [reduced_formula(c) for c in compositions(batch)] == rows.formula.to_list()
+    assert [g.key for g in gene(batch)] == genes
+
+
+def test_published_geometries_do_not_ship():
+    table = shipped.read_table("compounds_chgnet")
+    bare = table[table.relaxed_energy_per_atom.isna()]
+    assert len(bare) and (bare.sites == "").all() and bare.lattice.isna().all() and bare.parameters.isna().all()
+    assert not {"cif", "frac", "cell", "structure"} & set(table.columns)
+
+
+def test_card_of_the_compounds_says_how_far_published_geometries_lie_above_relaxed_ones():
+    table = shipped.read_table("compounds_chgnet")
+    said = shipped.card("compounds_chgnet")["facts"]["published_minus_relaxed_eV_per_atom"]
+    fall = (table.energy_per_atom - table.relaxed_energy_per_atom).dropna()
+    assert said["structures"] == len(fall) and said["mean"] == pytest.approx(float(fall.mean())) and said["percentile_95"] == pytest.approx(float(np.percentile(fall, 95)))
+    assert reference.reference_hull().about["unrelaxed_offset"] == said
+
+
+# the hull
+
+
+def test_reference_hull_holds_rock_salt_and_prefers_relaxed_energies():
+    hull = reference.reference_hull()
+    answer = hull.energy_above([{11: 2, 17: 1}], [0.0])
+    assert {name.split(" ")[0]: round(share, 6) for name, share in answer.decompositions[0]} == {"NaCl": round(2 / 3, 6), "Na": round(1 / 3, 6)}
+    table = shipped.read_table("compounds_chgnet")
+    phases = reference.phases()
+    energies = dict(zip(phases.names, phases.energies, strict=True))
+    relaxed = table[table.relaxed_energy_per_atom.notna()]
+    assert all(energies[m] == e for m, e in zip(relaxed.material_id, relaxed.relaxed_energy_per_atom, strict=True))
+    assert reference.reference_hull() is hull and hull.scheme == "mp2020" and hull.about["relaxed"] == len(relaxed)
+
+
+def test_a_system_without_all_its_elements_has_no_hull():
+    hull = reference.reference_hull()
+    assert hull.missing({84: 1, 8: 2}) == (84,)
+    with pytest.raises(BadInput, match="Po"):
+        hull.energy_above([{84: 1, 8: 2}], [-5.0])
+
+
+def test_excluded_phases_leave_the_hull():
+    table = shipped.read_table("compounds_chgnet")
+    salts = table[table.formula == "NaCl"].material_id.to_list()
+    hull = reference.reference_hull(exclude=salts)
+    assert salts and all(name.split(" ")[0] != "NaCl" for name, _ in hull.energy_above([{11: 1, 17: 1}], [0.0]).decompositions[0])
+    with pytest.raises(Missing):
+        reference.reference_hull(exclude=["mp-no-such"])
+    with pytest.raises(Missing, match="chgnet"):
+        reference.reference_hull("chgnett")
+
+
+def test_known_genes_name_the_phases():
+    table, genes = shipped.read_table("compounds_chgnet"), reference.known_genes()
+    salt = table[(table.formula == "NaCl") & (table.space_group == 225)]
+    assert len(salt) and set(salt.material_id) <= set(genes["225:Na_a.Cl_b"])
+    assert "W bcc" in genes["229:W_a"]
+
+
+def test_crystals_of_a_formula_without_geometry_are_an_empty_batch():
+    crystals, names = reference.reference_crystals("Na17Cl2")
+    assert (len(crystals), names) == (0, [])
+    crystals, names = reference.reference_crystals("Fe")
+    assert "Fe bcc" in names and set(crystals.species.tolist()) == {26}
+
+
+# coverage
+
+
+def test_named_phases_at_simple_compositions():
+    assert reference.named_phases("NaCl") == (("NaCl",), True)
+    assert sorted(reference.named_phases("Na3Cl").phases) == ["Na", "NaCl"]
+    assert reference.named_phases("Fe") == (("Fe",), True)
+    assert set(reference.named_phases("NaKCl2").phases) == {"NaCl", "KCl"}
+    assert reference.named_phases({2: 1, 10: 1, 18: 1}) == (("He", "Ne", "Ar"), True)
+
+
+def test_coverage_is_the_share_of_named_phases_that_are_held():
+    assert reference.coverage("NaKCl2", ["NaCl"]) == (0.5, ("KCl",))
+    assert reference.coverage("NaKCl2", ["NaCl", "KCl"]) == (1.0, ())
+    assert reference.coverage({11: 1, 17: 1}) == (1.0, ())
+    assert reference.coverage("NaO", ["Na", "NaO2", "Na2O2"])[0] == 1.0
+
+
+@pytest.mark.data
+def test_facets_name_what_a_hull_of_the_energies_names(data_dir):
+    with bz2.open(data_dir / "matbench_v01_official_tables" / "matbench_mp_e_form.json.bz2", "rt") as file:
+        table = json.load(file)
+    systems = [{"Li", "Fe", "O"}, {"Na", "Mg", "F"}, {"Ti", "Al", "N"}, {"Li", "Fe", "P", "O"}, {"Ba", "Ti", "O"}, {"Cu", "Zn", "Sn", "S"}]
+    rng = np.random.default_rng(0)
+    checked = 0
+    for system in systems:
+        lowest: dict[tuple, float] = {((number(e), 1),): 0.0 for e in system}
+        for key, text in table["composition"].items():
+            if {part.rstrip("0123456789.") for part in text.split()} <= system:
+                composition = reduced(parse_formula(text))
+                lowest[composition] = min(lowest.get(composition, 0.0 if len(composition) == 1 else np.inf), table["e_form"][key])
+        keys = [c for c in lowest]
+        hull = Hull([dict(c) for c in keys], [0.0 if len(c) == 1 else lowest[c] for c in keys], [reduced_formula(dict(c)) for c in keys], "mp", "mp")
+        for _ in range(15):
+            composition = {number(e): int(n) for e, n in zip(sorted(system), rng.integers(1, 30, len(system)), strict=True)}
+            named = reference.named_phases(composition)
+            wanted = {name for name, share in hull.energy_above([composition], [0.0]).decompositions[0] if share > 1e-6}
+            held = {reduced_formula({number(p): 1}) if p in system else p for p in named.phases}
+            assert named.exact and held == wanted
+            checked += 1
+    assert checked == 90
+
+
+# own phases
+
+
+GOOD = "name,formula,energy_per_atom,scheme,potential\nmine,NaCl,-3.4,mp2020,chgnet\n,Na,-1.3,mp2020,chgnet\n,Cl,-1.9,mp2020,chgnet\n"
+
+
+def test_own_phases_make_a_hull(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text(GOOD)
+    hull = reference.user_reference(path, scheme="mp2020", potential="chgnet")
+    assert hull.energy_above([{11: 1, 17: 1}], [-3.3]).above[0] == pytest.approx(0.1)
+    assert hull.energy_above([{11: 1, 17: 1}], [-3.3]).decompositions[0] == (("NaCl (mine)", 1.0),)
+    assert hull.missing({3: 1, 17: 1}) == (3,)
+
+
+def test_rows_that_cannot_be_used_are_named_and_the_rest_goes_on(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text(GOOD + "a,Nacl,-3,mp2020,chgnet\nb,KCl,deep,mp2020,chgnet\nc,KCl,-3,mp-raw,chgnet\nd,,-3,mp2020,chgnet\ne,KCl,nan,mp2020,chgnet\nf,KCl,-3,,\n")
+    phases = reference.user_phases(path, scheme="mp2020", potential="chgnet")
+    assert len(phases) == 3 and [(e.row, e.field) for e in phases.errors] == [
+        ("row 4", "formula"), ("row 5", "energy_per_atom"), ("row 6", "scheme"), ("row 7", "formula"), ("row 8", "energy_per_atom"), ("row 9", "scheme")]
+    assert all(e.file == str(path) for e in phases.errors)
+
+
+def test_json_parquet_and_structure_files_are_read_alike(tmp_path):
+    from matterloop.crystal.formats import write_cif
+
+    records = [{"formula": "NaCl", "energy_per_atom": -3.4, "scheme": "mp2020"}, {"formula": "Na", "energy_per_atom": -1.3, "scheme": "mp2020"}]
+    (tmp_path / "own.json").write_text(json.dumps(records))
+    pd.DataFrame(records).to_parquet(tmp_path / "own.parquet")
+    write_cif(structure("Na", "bcc"), tmp_path / "na.cif")
+    pd.DataFrame([{"structure": "na.cif", "energy_per_atom": -1.3, "scheme": "mp2020"}, {"structure": "no.cif", "energy_per_atom": -1.3, "scheme": "mp2020"}]).to_csv(
+        tmp_path / "files.csv", index=False)
+    a, b = reference.user_phases(tmp_path / "own.json"), reference.user_phases(tmp_path / "own.parquet")
+    assert a.compositions == b.compositions == ({11: 1, 17: 1}, {11: 1}) and a.energies.tolist() == b.energies.tolist() == [-3.4, -1.3]
+    c = reference.user_phases(tmp_path / "files.csv")
+    assert c.compositions == ({11: 1},) and [(e.row, e.field) for e in c.errors] == [("row 2", "structure")]
+
+
+@pytest.mark.parametrize("name, content, word", [
+    ("a.csv", "", "table"), ("b.json", "{not json", "table"), ("c.csv", "formula,energy_per_atom\nNa,1\n", "scheme"), ("d.csv", "x\n1\n", "energy_per_atom"),
+    ("e.csv", "energy_per_atom,scheme\n1,mp2020\n", "formula"), ("f.csv", "formula,energy_per_atom,scheme\nQq,1,mp2020\n", "no row"), ("g.txt", "", "csv"),
+    ("h.json", "3", "energy_per_atom"), ("i.parquet", "PAR1", "table")])
+def test_a_file_that_is_no_table_of_phases_says_why(tmp_path, name, content, word):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(BadInput, match=word) as caught:
+        reference.user_reference(tmp_path / name)
+    assert name in str(caught.value)
+
+
+def test_own_phases_join_the_shipped_ones_of_the_same_scheme_only(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("formula,energy_per_atom,scheme,potential\nNaCl,-9,mp2020,chgnet\n")
+    hull = reference.user_reference(path, beside_shipped=True)
+    assert len(hull) == len(reference.reference_hull()) + 1 and hull.energy_above([{11: 1, 17: 1}], [-8.9]).above[0] == pytest.approx(0.1)
+    path.write_text("formula,energy_per_atom,scheme,potential\nNaCl,-9,mp-raw,chgnet\n")
+    with pytest.raises(BadInput, match="scheme"):
+        reference.user_reference(path, beside_shipped=True)
+
+
+# the recipes
+
+
+def test_work_files_resume_after_a_kill_in_the_middle_of_a_line(tmp_path, monkeypatch):
+    common = recipe("reference_common", monkeypatch)
+    path = tmp_path / "work.jsonl"
+    common.append_many(path, [{"a": 1}, {"a": 2}])
+    with path.open("a") as file:
+        file.write('{"a": 3, "half')
+    assert list(common.read_lines(path)) == [{"a": 1}, {"a": 2}]
+    common.append(path, {"a": 4})
+    assert list(common.read_lines(path)) == [{"a": 1}, {"a": 2}, {"a": 4}]
+
+
+def test_one_bad_structure_costs_itself_only_and_is_not_tried_again(tmp_path, monkeypatch):
+    recipe("reference_common", monkeypatch)
+    compounds = recipe("reference_compounds", monkeypatch)
+    frame, tried = pd.DataFrame({"material_id": list("abcdef"), "atoms": [2] * 6}), []
+
+    def compute(part):
+        tried.append("".join(part.material_id))
+        if "c" in set(part.material_id):
+            raise BadInput("no", "c")
+        return [{"material_id": m, "energy": 1.0} for m in part.material_id]
+
+    path = tmp_path / "stage.jsonl"
+    compounds.stage(path, frame, 8, compute, float("inf"))
+    lines = {x["material_id"]: x for x in map(json.loads, path.read_text().splitlines())}
+    assert sorted(lines) == list("abcdef") and [m for m, x in lines.items() if "failed" in x] == ["c"]
+    tried.clear()
+    compounds.stage(path, frame, 8, compute, float("inf"))
+    assert tried == []
