@@ -11,7 +11,9 @@ from ..base.elements import symbol
 from ..base.errors import BadInput
 from ..crystal.composition import anonymous_formula, composition_of, reduced, reduced_formula
 from ..crystal.prototypes import named
+from ..crystal.space_groups import lattice_points
 from ..crystal.state import Crystals
+from ..crystal.wyckoff import positions
 
 _LETTER = re.compile(r"([A-Z])(\d*)")
 
@@ -48,6 +50,8 @@ def check_ask(ask: Ask) -> None:
         raise BadInput(f"{fewest} elements are wanted, only {len(ask.palette)} may be used", "ask")
     if (apart := _disjoint(ask)) > most:
         raise BadInput(f"at least {apart} elements are needed to hold one of each wanted class, at most {most} allowed", "ask")
+    if ask.space_groups and (smallest := min(smallest_cell(g) for g in ask.space_groups)) > ask.atoms[1]:
+        raise BadInput(f"a crystal of the space groups {_listed(ask.space_groups)} has at least {smallest} atoms, at most {ask.atoms[1]} are wanted", "ask")
     if ask.formula is not None:
         _check_formula(ask)
     if ask.anonymous:
@@ -60,6 +64,11 @@ def check_ask(ask: Ask) -> None:
             raise BadInput(f"{name} has {_listed({p.atoms for p in types})} atoms in the primitive cell, wanted {ask.atoms[0]} to {ask.atoms[1]}", "ask")
         for pattern in {p.anonymous for p in types} if len({p.anonymous for p in types}) == 1 else ():
             _check_anonymous(ask, pattern, f"structure type {name}")
+
+
+def smallest_cell(space_group: int) -> int:
+    """Fewest atoms that the primitive cell of a crystal with this space group can hold."""
+    return min(p.multiplicity for p in positions(space_group)) // lattice_points(space_group)
 
 
 def _listed(numbers) -> str:

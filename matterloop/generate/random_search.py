@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -16,23 +16,23 @@ import numpy as np
 
 from ..archive.records import Ask, Candidate, Verdict
 from ..archive.shipped import read_arrays
+from ..base.errors import BadInput
 from ..base.registry import Card
 from ..base.seeds import numpy_stream
-from ..crystal.composition import reduced_formula
-from ..crystal.prototypes import named
-from ..crystal.space_groups import ENANTIOMORPHS, crystal_system, lattice_points, symbol
+from ..crystal.composition import reduced, reduced_formula
+from ..crystal.space_groups import crystal_system, lattice_points, symbol
 from ..crystal.state import Crystals
 from ..crystal.symmetry import Symmetry, analyse
 from ..crystal.wyckoff import WyckoffPosition, positions
 from ..represent.wyckoff_gene import Gene
 from .proposal import check_ask
-from .substitution import Substitution
+from .substitution import Draft, Substitution
 from .volume import contacts, volume_per_atom
 
 CARD = Card(
     name="random_search",
     build="RandomSearch",
-    role="search",
+    role="generator",
     paper="10.1088/0953-8984/23/5/053201",
     year=2011,
     capabilities=("elements", "formula", "anonymous", "atoms", "space_group", "prototype"),
@@ -305,10 +305,12 @@ class RandomSearch:
         check_ask(ask)
         rng = numpy_stream(seed, self.name)
         self.failed, idle, found, keys = 0, 0, [], set()
-        plans = self._plans(ask, count, rng)
+        plans = self._plans(ask, rng)
         while len(found) < count and idle < 20 + self.patience:
             plan = next(plans, None)
             if plan is None:
+                if ask.formula is not None and not ask.prototypes and not found:
+                    raise BadInput(_no_room(ask), "ask")
                 break
             group, sites = plan
             placed = place(group, sites, rng, shapes=self.shapes)
@@ -335,27 +337,27 @@ class RandomSearch:
             return False
         return (not ask.space_groups or symmetry.number in ask.space_groups) and ask.atoms[0] <= symmetry.primitive.atoms <= ask.atoms[1]
 
-    def _plans(self, ask: Ask, count: int, rng: np.random.Generator):
+    def _plans(self, ask: Ask, rng: np.random.Generator):
         """(space group, [(position, element), ...]) without end, or an empty stream where no combination fits."""
         if ask.prototypes:
-            yield from self._prototype_plans(ask, count, rng)
+            yield from self._prototype_plans(ask, rng)
             return
-        formulas = self._formulas(ask, count, rng)
         weight = _group_weights(ask)
-        if not formulas:
-            return
-        dead: set[int] = set()
-        for i in itertools.cycle(range(len(formulas))):
-            if i in dead:
-                if len(dead) == len(formulas):
-                    return
-                continue
-            options = self._options(formulas[i], ask, weight, rng)
-            if options is None:
-                dead.add(i)
-                continue
-            group, elements, fill = options
-            yield group, [(p, elements[e]) for p, e in fill.sample(rng)]
+        usable = []
+        for formula in formula_stream(ask, rng):
+            options = self._options(formula, ask, weight, rng)
+            if options is not None:
+                usable.append(formula)
+                yield self._drawn(options, rng)
+        for formula in itertools.cycle(usable):
+            options = self._options(formula, ask, weight, rng)
+            if options is not None:
+                yield self._drawn(options, rng)
+
+    @staticmethod
+    def _drawn(options: tuple[int, list[int], Filling], rng: np.random.Generator) -> tuple[int, list[tuple[WyckoffPosition, int]]]:
+        group, elements, fill = options
+        return group, [(p, elements[e]) for p, e in fill.sample(rng)]
 
     @staticmethod
     def _options(formula: tuple[tuple[int, int], ...], ask: Ask, weight: np.ndarray, rng) -> tuple[int, list[int], Filling] | None:
@@ -374,22 +376,29 @@ class RandomSearch:
                     return group, elements, fill
         return None
 
-    def _formulas(self, ask: Ask, count: int, rng: np.random.Generator) -> list[tuple[tuple[int, int], ...]]:
-        """Distinct reduced formulas of the ask; an open one is filled by substitution into known formulas."""
-        if ask.formula is not None:
-            return [ask.formula]
-        return sampled_formulas(ask, count, rng)
-
-    def _prototype_plans(self, ask: Ask, count: int, rng: np.random.Generator):
+    @staticmethod
+    def _prototype_plans(ask: Ask, rng: np.random.Generator):
         """Genes of the wanted structure types with elements that suit: random cells and coordinates only."""
-        for draft in itertools.cycle(_drafts(ask, count, rng)):
-            gene: Gene = draft.template.gene.substituted({i + 1: z for i, z in enumerate(draft.species)})
-            by_letter = {p.letter: p for p in positions(gene.space_group)}
-            yield gene.space_group, [(by_letter[letter], z) for letter, z in gene.sites]
+        drafts = []
+        for ranked in Substitution(temperature=1.5, partial=False).drafts(ask, rng):
+            drafts += ranked
+            yield from (_sites(d) for d in ranked)
+        yield from (_sites(d) for d in itertools.cycle(drafts))
+
+
+def _sites(draft: Draft) -> tuple[int, list[tuple[WyckoffPosition, int]]]:
+    gene = draft.template.gene.substituted({i + 1: z for i, z in enumerate(draft.species)})
+    by_letter = {p.letter: p for p in positions(gene.space_group)}
+    return gene.space_group, [(by_letter[letter], z) for letter, z in gene.sites]
 
 
 def _gene(symmetry: Symmetry) -> str:
     return Gene(symmetry.number, tuple(sorted((letter, z) for letter, z, _ in symmetry.standard_sites))).key
+
+
+def _no_room(ask: Ask) -> str:
+    groups = f" in the space groups {sorted(ask.space_groups)[:8]}" if ask.space_groups else ""
+    return f"no Wyckoff positions hold {reduced_formula(dict(ask.formula))} with {ask.atoms[0]} to {ask.atoms[1]} atoms{groups}"
 
 
 def _group_weights(ask: Ask) -> np.ndarray:
@@ -401,19 +410,16 @@ def _group_weights(ask: Ask) -> np.ndarray:
     return weight
 
 
-def _drafts(ask: Ask, count: int, rng: np.random.Generator) -> list:
-    found = Substitution(temperature=1.5, partial=False).drafts(ask, count, rng)
-    return [found[i] for i in rng.permutation(len(found))]
-
-
-def sampled_formulas(ask: Ask, count: int, rng: np.random.Generator) -> list[tuple[tuple[int, int], ...]]:
-    """Distinct reduced formulas that fulfil the ask, chemically alike to known ones, charge-balanced ones first."""
-    from ..crystal.composition import reduced
-
+def formula_stream(ask: Ask, rng: np.random.Generator) -> Iterator[tuple[tuple[int, int], ...]]:
+    """Distinct reduced formulas that fulfil the ask, chemically alike to known ones, charge-balanced ones first among each few dozen."""
+    if ask.formula is not None:
+        yield ask.formula
+        return
     open_ask = replace(ask, space_groups=frozenset(), prototypes=(), atoms=(1, max(ask.atoms[1], 40)))
-    found: dict[tuple, bool] = {}
-    for draft in _drafts(open_ask, count, rng):
-        formula = reduced(draft.template.composition(draft.species))
-        if sum(n for _, n in formula) <= ask.atoms[1]:
-            found.setdefault(formula, draft.neutral)
-    return sorted(found, key=lambda f: not found[f])
+    seen: set[tuple] = set()
+    for drafts in Substitution(temperature=1.5, partial=False).drafts(open_ask, rng):
+        for draft in drafts[:40]:
+            formula = reduced(draft.template.composition(draft.species))
+            if formula not in seen and sum(n for _, n in formula) <= ask.atoms[1]:
+                seen.add(formula)
+                yield formula

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,8 +41,11 @@ CARD = Card(
 )
 
 NEUTRAL_BONUS = 3.0  # ln units by which a charge-balanced formula is preferred
+UNBALANCED_KEPT = 0.3  # share of the unbalanced drafts that are looked at
 TIGHTEST = 0.80  # a proposal whose shortest distance is below this share of the usual shortest one of its pair is dropped
 MAX_SAME_FORMULA = 3
+CHUNK = 160  # drafts ranked together
+CHUNK_TAKEN = 40  # of which the first are proposed, the rest when nothing new comes
 MAX_MAPPINGS = 200_000  # of a formula onto templates
 
 
@@ -86,19 +89,40 @@ class Substitution:
 
     def propose(self, ask: Ask, count: int, seed: int) -> list[Candidate]:
         """At most `count` candidates with distinct Wyckoff genes; BadInput for an ask that nothing can fulfil, Missing for an unknown structure type."""
-        rng = numpy_stream(seed, self.name)
-        found = self.drafts(ask, count, rng)
-        noise = 0.5 * self.temperature * rng.gumbel(size=len(found)) if ask.formula is None else np.zeros(len(found))
-        order = sorted(range(len(found)), key=lambda i: -(found[i].score + noise[i]))
-        return self._built([found[i] for i in order], count, seed, limit_formulas=ask.formula is None)
+        chosen: list[Candidate] = []
+        late: list[Draft] = []
+        formulas: Counter = Counter()
+        for ranked in self.drafts(ask, numpy_stream(seed, self.name)):
+            taken = 0
+            for draft in ranked:
+                if len(chosen) >= count:
+                    return chosen
+                if taken >= CHUNK_TAKEN or ask.formula is None and formulas[draft.formula] >= MAX_SAME_FORMULA:
+                    late.append(draft)
+                elif (made := self.candidate(draft, seed, len(chosen))) is not None:
+                    formulas[draft.formula] += 1
+                    taken += ask.formula is None
+                    chosen.append(made)
+        for draft in sorted(late, key=lambda d: -d.score):
+            if len(chosen) >= count:
+                break
+            if (made := self.candidate(draft, seed, len(chosen))) is not None:
+                chosen.append(made)
+        return chosen[: max(count, 0)]
 
-    def drafts(self, ask: Ask, count: int, rng: np.random.Generator) -> list[Draft]:
-        """Templates with elements, of distinct genes: all for a wanted formula, else a sample several times `count`. Errors as `propose`."""
+    def drafts(self, ask: Ask, rng: np.random.Generator) -> Iterator[list[Draft]]:
+        """Lists of templates with elements, best first, of distinct genes: one list for a wanted formula, else samples until nothing new appears.
+
+        Errors as `propose`. What a list holds does not depend on how many are read: a longer proposal begins with the shorter one.
+        """
         check_ask(ask)
+        if ask.formula is not None:
+            best: dict[str, Draft] = {}
+            for draft in sorted(self.mapped(ask), key=lambda d: -d.score):
+                best.setdefault(draft.gene, draft)
+            return iter([list(best.values())])
         usable = self._usable(ask)
-        if not usable or count < 1:
-            return []
-        return self._mapped(ask, usable) if ask.formula is not None else self._sampled(ask, usable, count, rng)
+        return self._sampled(ask, usable, rng) if usable else iter(())
 
     # templates
 
@@ -130,29 +154,25 @@ class Substitution:
 
     # drafts
 
-    def _mapped(self, ask: Ask, usable: Sequence[Template]) -> list[Draft]:
-        """Every way to place the elements of the wanted formula on the sites of a template."""
-        counts, found = dict(ask.formula), {}
+    def mapped(self, ask: Ask) -> list[Draft]:
+        """Every way to place the elements of the wanted formula on the sites of a template, the same gene from several members included."""
+        counts, found = dict(ask.formula), []
         neutral = is_charge_neutral(counts)
-        for t in usable:
-            for species in _placements(counts, t.ratios):
-                if _roles_hold(t, species):
-                    draft = Draft(t, species, t.score(species) + math.log(t.weight), neutral)
-                    key = draft.gene
-                    if key not in found or draft.score > found[key].score:
-                        found[key] = draft
+        for t in self._usable(ask):
+            found += [Draft(t, x, t.score(x) + math.log(t.weight), neutral) for x in _placements(counts, t.ratios) if _roles_hold(t, x)]
             if len(found) > MAX_MAPPINGS:
                 break
-        return list(found.values())
+        return found
 
-    def _sampled(self, ask: Ask, usable: Sequence[Template], count: int, rng: np.random.Generator) -> list[Draft]:
-        """Several times `count` distinct drafts, fewer when new ones stop appearing."""
+    def _sampled(self, ask: Ask, usable: Sequence[Template], rng: np.random.Generator) -> Iterator[list[Draft]]:
+        """Ranked samples of up to CHUNK drafts whose genes have not come before, until hardly any new ones appear."""
         weight = np.array([t.weight for t in usable])
         chance = weight / weight.sum()
         chooser = _Chooser(ask, self.temperature)
-        found: dict[tuple, Draft] = {}
-        wanted, idle = 4 * count + 20, 0
-        while len(found) < wanted and idle < 40 + 20 * math.isqrt(len(usable) * count):
+        seen: set[str] = set()
+        found: dict[str, Draft] = {}
+        idle, patience = 0, 400 + 10 * len(usable)
+        while idle < patience:
             for i in rng.choice(len(usable), size=64, p=chance).tolist():
                 t = usable[i]
                 species = chooser.fill(t, rng)
@@ -160,41 +180,40 @@ class Substitution:
                 if species is None or species == t.parents:
                     continue
                 neutral = is_charge_neutral(t.composition(species))
+                if not neutral and rng.random() > UNBALANCED_KEPT:
+                    continue
                 draft = Draft(t, species, t.score(species) / len(species) + NEUTRAL_BONUS * neutral, neutral)
-                key = draft.gene
-                if key not in found:
-                    found[key] = draft
+                if draft.gene in seen:
+                    continue
+                if draft.gene not in found:
                     idle = 0
-                elif draft.score > found[key].score:
-                    found[key] = draft
-        return list(found.values())
+                if draft.gene not in found or draft.score > found[draft.gene].score:
+                    found[draft.gene] = draft
+            if len(found) >= CHUNK:
+                yield self._ranked(found, rng)
+                seen |= found.keys()
+                found = {}
+        if found:
+            yield self._ranked(found, rng)
+
+    def _ranked(self, found: dict[str, Draft], rng: np.random.Generator) -> list[Draft]:
+        """Drafts by score with noise: mostly the likely ones, not always the same kind."""
+        noise = dict(zip(found, 0.5 * self.temperature * rng.gumbel(size=len(found))))
+        return sorted(found.values(), key=lambda d: -(d.score + noise[d.gene]))
 
     # crystals
 
-    def _built(self, drafts: Sequence[Draft], count: int, seed: int, limit_formulas: bool) -> list[Candidate]:
-        """Candidates of the first drafts whose distances are sensible; further structures of a formula that has several come last."""
-        formulas, chosen, late = Counter(), [], []
-        for draft in drafts:
-            if len(chosen) >= count:
-                break
-            volume = _sensible_volume(draft)
-            if volume is None:
-                continue
-            if limit_formulas and formulas[draft.formula] >= MAX_SAME_FORMULA:
-                late.append((draft, volume))
-                continue
-            formulas[draft.formula] += 1
-            chosen.append((draft, volume))
-        return [self._candidate(draft, volume, seed, place) for place, (draft, volume) in enumerate((chosen + late)[:count])]
-
-    def _candidate(self, draft: Draft, volume: float, seed: int, place: int) -> Candidate:
-        t = draft.template
-        crystal = t.prototype.filled(draft.species, volume * t.prototype.atoms)
+    def candidate(self, draft: Draft, seed: int, place: int, name: str = "", more: Mapping | None = None) -> Candidate | None:
+        """The crystal of a draft as a candidate of generator `name` (this one), or None where atoms would be too near."""
+        volume = _sensible_volume(draft)
+        if volume is None:
+            return None
+        t, name = draft.template, name or self.name
         return Candidate(
-            f"{self.name}-{seed}-{place}", crystal, self.name, (f"{t.prototype.name} ({t.parent_formula})",), seed,
+            f"{name}-{seed}-{place}", t.prototype.filled(draft.species, volume * t.prototype.atoms), name, (f"{t.prototype.name} ({t.parent_formula})",), seed,
             {"prototype": t.prototype.name, "parent": t.parent_formula, "swaps": describe(t, draft.species), "gene": draft.gene,
              "space_group": t.prototype.space_group, "score": round(draft.score, 4), "charge_neutral": draft.neutral,
-             "predicted_volume_per_atom": round(volume, 3), "partial": t.prototype.derived})
+             "predicted_volume_per_atom": round(volume, 3), "partial": t.prototype.derived, **(more or {})})
 
 
 class _Chooser:
