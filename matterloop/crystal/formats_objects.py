@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Molecule, Structure
 
-# pymatgen
-
 
 def _listed(things) -> list:
     """One object or several; ASE's Atoms and pymatgen's structures are sequences themselves, so `list` would take them apart."""
@@ -37,7 +35,8 @@ def from_pymatgen(structures: Structure | Molecule | Iterable[Structure | Molecu
         where = f"structure {i}"
         if not one.is_ordered:
             raise BadInput("it is disordered (a site is shared or partly occupied); order it first", where)
-        species = [getattr(site.specie, "Z", 0) if getattr(site.specie, "symbol", "") not in ("D", "T") else -1 for site in one]
+        kinds = [getattr(site.specie, "element", site.specie) for site in one]  # without oxidation states
+        species = [-1 if getattr(kind, "name", "") in ("D", "T") else getattr(kind, "Z", 0) for kind in kinds]
         if -1 in species:
             raise BadInput("it holds deuterium or tritium; isotopes are not told apart here, write H", where)
         lattice = getattr(one, "lattice", None)

@@ -7,6 +7,7 @@ handed to pymatgen, in a child process with limits (gate.py). A bad file, row or
 from __future__ import annotations
 
 import glob
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +61,7 @@ class _Item:
 
 def kind_of(path: str | Path) -> str:
     """Format by the name of a file; BadInput when it tells none."""
-    name = Path(path).name.lower().removesuffix(".gz").removesuffix(".bz2")
+    name = Path(path).name.lower().removesuffix(".gz")
     if name.endswith((".cif", ".mcif")):
         return "cif"
     if name.endswith((".xyz", ".extxyz")):
@@ -179,9 +180,9 @@ def _cif_content(block: cif.Block, limits: Limits):
 
 def _items_of_table(path: str, limits: Limits, cif_column: str = "cif", id_column: str | None = "material_id",
                     columns: Mapping[str, str] | None = None, rows=None) -> list[_Item]:
-    table = _table(path, limits, cif_column, id_column, columns or {})
+    table = _table(path, limits, {cif_column, id_column, *(columns or {})})
     if cif_column not in table:
-        raise BadInput(f"there is no column {cif_column!r}; the columns are {', '.join(map(str, table.columns[:20]))}", file=path, field=cif_column)
+        raise BadInput(f"there is no column {cif_column!r}; pass cif_column=", file=path, field=cif_column)
     for column, name in (columns or {}).items():
         if column not in table:
             raise BadInput(f"there is no column {column!r}", file=path, field=column)
@@ -219,21 +220,20 @@ def _row_content(text, limits: Limits):
         return error
 
 
-def _table(path: str, limits: Limits, cif_column: str, id_column: str | None, columns: Mapping[str, str]):
+def _table(path: str, limits: Limits, wanted: set):
+    """The wanted columns that are there."""
     import pandas
 
     try:
-        size = Path(path).stat().st_size
-        if size > limits.file_bytes:
-            raise BadInput(f"{size} bytes, allowed are {limits.file_bytes}; raise Limits(file_bytes=...)", file=path)
-        if not Path(path).is_file():
-            raise BadInput("it is not a regular file", file=path)
         if ".parquet" in Path(path).name:
-            return pandas.read_parquet(path)
-        wanted = {cif_column, id_column, *columns}
-        return pandas.read_csv(path, usecols=lambda c: c in wanted, sep="\t" if ".tsv" in Path(path).name else ",", encoding="utf-8", low_memory=False)
-    except FileNotFoundError:
-        raise BadInput("there is no such file", file=path) from None
+            from pyarrow import parquet
+
+            if not Path(path).is_file() or Path(path).stat().st_size > limits.file_bytes:
+                raise BadInput(f"it is no file of at most {limits.file_bytes} bytes; see Limits(file_bytes=...)", file=path)
+            names = parquet.read_schema(path).names
+            return pandas.read_parquet(path, columns=[n for n in names if n in wanted])
+        return pandas.read_csv(
+            io.StringIO(read_text(path, limits, many=True)), usecols=lambda c: c in wanted, sep="\t" if ".tsv" in Path(path).name else ",", low_memory=False)
     except (OSError, ValueError, EOFError) as error:  # pandas' and pyarrow's parsing errors are ValueErrors
         if isinstance(error, BadInput):
             raise
