@@ -281,9 +281,9 @@ def models(role: Annotated[str | None, typer.Option(help="descriptor, encoder, p
 def check(module: Annotated[str, typer.Argument(help="a plug-in's module or file with a CARD, or the name of a built-in part")],
           full: Annotated[bool, typer.Option("--full", help="the slow checks too")] = False, json_: Json = False) -> None:
     """Run the contract on a plug-in."""
-    from ..bench.contract import run_contract
+    from .verbs import check as run
 
-    rows = run_contract(module, full=full)
+    rows = run(module, full=full)
     emit(rows, json_, ("part", "check", "passed", "seconds", "note"))
     if not all(r["passed"] for r in rows):
         raise typer.Exit(1)
@@ -325,7 +325,7 @@ def data_path(name: str, file: Annotated[str | None, typer.Argument()] = None, d
 
 
 def main() -> None:
-    """Entry point: errors raised on purpose become one line and exit code 2, Ctrl-C exit code 130."""
+    """Entry point: a wrong use is exit code 2, some failed inputs 1; errors raised on purpose become one line and exit code 2, Ctrl-C exit code 130."""
     try:
         app(standalone_mode=True)
     except MatterloopError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tomllib
 from pathlib import Path
 
 from ..archive.files import replacing
@@ -49,9 +50,9 @@ def archive_of(folder: Path, readonly: bool = False) -> Archive:
     return open_archive(folder / DATABASE, create=False, readonly=readonly)
 
 
-def write_run_toml(folder: Path, outcome_settings: dict, run: dict, wish: str) -> None:
-    """run.toml: the wish, every setting, versions, hardware and timings."""
-    write_atomic(folder / "run.toml", to_toml({"settings": outcome_settings, "run": run}) + "\n# the wish as understood\n" + wish)
+def write_run_toml(folder: Path, settings: dict, run: dict, spec: str) -> None:
+    """run.toml: the wish as a spec, every setting, versions, hardware and timings."""
+    write_atomic(folder / "run.toml", to_toml({"wish": tomllib.loads(spec), "settings": settings, "run": run}))
 
 
 def write_results(folder: Path, outcome: Outcome) -> None:

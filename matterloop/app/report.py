@@ -8,6 +8,8 @@ from html import escape
 from typing import Any
 
 from ..campaign.outcome import Outcome, Row, heat
+from ..crystal.state import Crystals
+from ..crystal.symmetry import Symmetry, analyse
 from .figures.funnel import funnel
 from .figures.hull_plot import hull_plot
 from .figures.periodic_table import periodic_table
@@ -78,10 +80,18 @@ def _head(o: Outcome, title: str) -> str:
 
 
 def _wish(o: Outcome) -> str:
-    lines = "".join(f"<li>{escape(x)}</li>" for x in o.wish)
+    said = [x for x in o.wish if x.startswith(("understood '", "without a meaning"))]
+    lines = "".join(f"<li>{escape(x)}</li>" for x in o.wish if x not in said and not x.startswith(("not understood", "note:")))
+    how = f'<details><summary>how the sentence was read</summary><ul>{"".join(f"<li>{escape(x)}</li>" for x in said)}</ul></details>' if said else ""
     unknown = "".join(f"<li>{escape(x)}</li>" for x in o.not_understood)
     warn = f'<div class="card warn"><p><b>Not understood, and not used:</b></p><ul>{unknown}</ul></div>' if unknown else ""
-    return _section("The wish as understood", f'<div class="card"><ul>{lines}</ul></div>{warn}')
+    return _section("The wish as understood", f'<div class="card"><ul>{lines}</ul>{how}</div>{warn}')
+
+
+def drawn(crystal: Crystals, most: int = 60) -> Crystals:
+    """The conventional cell where it is found and not too full, since that is how crystals are drawn; else the cell as it is."""
+    symmetry = analyse(crystal, 0.01, on_error="keep")[0]
+    return symmetry.standard if isinstance(symmetry, Symmetry) and symmetry.standard.atoms <= most else crystal
 
 
 def _card(row: Row) -> str:
@@ -89,7 +99,7 @@ def _card(row: Row) -> str:
     known = " · stable as far as known" if row.coverage < 1 else ""
     novelty = next((r.note for r in row.reasons if r.check == "novel"), "")
     made = " · ".join(x for x in (row.source, str(row.about.get("prototype", "")), *row.parents[:1]) if x)
-    return (f'<div class="card">{structure(row.crystal)}<p class="big">{pretty(row.formula)}</p><p>{escape(row.space_group_symbol)} ({row.space_group}), {row.atoms} atoms</p>'
+    return (f'<div class="card">{structure(drawn(row.crystal))}<p class="big">{pretty(row.formula)}</p><p>{escape(row.space_group_symbol)} ({row.space_group}), {row.atoms} atoms</p>'
             f'<p><b>{number(row.energy_above_hull)}</b> eV/atom from the hull{chance}{known}{" · borderline" if row.borderline else ""}</p>'
             f'<p class="faint">{escape(made)}</p><p class="faint">{escape(novelty)}</p><p class="faint">#{row.rank} <a href="structures/{escape(row.key)}.cif">{escape(row.key)}</a></p></div>')
 

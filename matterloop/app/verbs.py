@@ -6,6 +6,7 @@ Each takes files (or a `Crystals`) and returns one plain dict per crystal, in in
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -252,9 +253,15 @@ def models(role: str | None = None) -> list[dict[str, Any]]:
     return rows
 
 
+def check(module: str, *, full: bool = False) -> list[dict[str, Any]]:
+    """Run the contract on a plug-in (a module name or a .py file with a CARD) or on a built-in part by name: one dict per check."""
+    from ..bench.contract import run_contract
+
+    return run_contract(module, full=full)
+
+
 def doctor() -> list[dict[str, Any]]:
     """What works on this machine: packages, weights, shipped tables, data sets, disk, threads."""
-    import importlib
     import shutil
     import tempfile
     import time
@@ -270,7 +277,7 @@ def doctor() -> list[dict[str, Any]]:
         rows.append({"check": what, "ok": good, "answer": answer, "seconds": round(time.perf_counter() - begun, 3)})
 
     for name in ("torch", "numpy", "pandas", "pymatgen.core", "moyopy", "smact", "chgnet", "sqlalchemy", "ase", "plotly"):
-        probe(f"import {name}", lambda n=name: getattr(importlib.import_module(n), "__version__", "yes"))
+        probe(f"import {name}", lambda n=name: getattr(import_module(n), "__version__", "yes"))
 
     def weights() -> str:
         salt = Crystals.of([[0, 0, 0], [0.5, 0.5, 0.5]], [11, 17], [[0, 2.82, 2.82], [2.82, 0, 2.82], [2.82, 2.82, 0]])
