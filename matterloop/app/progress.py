@@ -25,6 +25,7 @@ def watching(quiet: bool = False) -> Iterator[Watch]:
     tasks: dict[str, int] = {}
 
     def stage(name: str, total: int) -> None:
+        progress.start()
         tasks[name] = progress.add_task(name, total=total, rate="")
 
     def advance(name: str, done: int) -> None:
@@ -48,9 +49,10 @@ def watching(quiet: bool = False) -> Iterator[Watch]:
         for s in (signal.SIGINT, signal.SIGTERM):
             before[s] = signal.signal(s, interrupt)
     try:
-        with progress:
-            yield Watch(stage, advance, note, asked.is_set)
+        yield Watch(stage, advance, note, asked.is_set)
     finally:
+        if tasks:
+            progress.stop()
         for s, handler in before.items():
             signal.signal(s, handler)
         sys.stderr.flush()
