@@ -170,7 +170,7 @@ def _group_symbol_at(s: str, i: int) -> str | None:
     L = lexicon()
     for j in range(min(len(s), i + L.longest_symbol), i + 1, -1):
         piece = s[i:j]
-        if piece in L.space_groups and not piece.isalnum() and not (j < len(s) and (_latin(s[j]) or _ascii_digit(s[j]) or s[j] == "/")):
+        if (piece in L.space_groups or len(piece) > 3 and piece in L.space_groups_lower) and not piece.isalnum() and not (j < len(s) and (_latin(s[j]) or _ascii_digit(s[j]) or s[j] == "/")):
             return piece
     return None
 
@@ -207,7 +207,11 @@ def tokenise(text: str) -> list[Token]:
             if unit is None and k == j and j < n and (s[j] == "-" or _latin(s[j])) and run > j and s[j:run].lower() not in L.words:
                 add(run, "word")  # 2D, 5xyz
                 continue
-            add(j, "number", number=_number(s[i:j]))
+            value = _number(s[i:j])
+            if value == float("inf"):
+                add(j, "word")
+                continue
+            add(j, "number", number=value)
             if unit is not None:
                 i = k
                 add(k + len(unit), "unit", norm=unit)
@@ -417,8 +421,8 @@ class Parser:
             return j + 1, Bound(value, self.tokens[j].norm)
         return j, Bound(value, None)
 
-    def range(self, i: int) -> tuple[int, Range] | None:
-        """A range at `i`; a second bound ("and below 2 eV") joins a one-sided one."""
+    def range(self, i: int, counting: bool = False) -> tuple[int, Range] | None:
+        """A range at `i`; a second bound ("and below 2 eV") joins a one-sided one, unless it counts something and the first does not."""
         found = self._range(i)
         if found is None:
             return None
@@ -431,9 +435,9 @@ class Parser:
             if (e := self.word(k, "lt", "le", "gt", "ge")) and (q := self.quantity(e[0])):
                 upper = e[1] in ("lt", "le")
                 bound = Bound(q[1].value, q[1].unit, e[1] in ("lt", "gt"))
-                if upper and r.high is None and not self._counts(q[0]):
+                if upper and r.high is None and (counting or not self._counts(q[0])):
                     return q[0], Range(r.low, bound)
-                if not upper and r.low is None and not self._counts(q[0]):
+                if not upper and r.low is None and (counting or not self._counts(q[0])):
                     return q[0], Range(bound, r.high)
         return j, r
 
@@ -536,11 +540,14 @@ class Parser:
 
     def _noun_follows(self, i: int) -> bool:
         j = self.after_hyphen(i)
-        return self.word(j, "class", "prototype", "free", "bearing") is not None
+        if self.word(j, "class", "prototype", "free", "bearing"):
+            return True
+        join, k = self._joiner(i)
+        return join is not None and k < self.n and self.tokens[k].text in NUMBER and self.tokens[k].text != "No"
 
     def item(self, i: int, sure: bool = False) -> tuple[int, Item] | None:
         if e := self.word(i, "group"):
-            if not self._longer(i, e[0]):
+            if not self._longer(i, e[0]) and not (self.tokens[i].text in NUMBER and e[0] == i + 1):
                 return e[0], Item(words.GROUPS[e[2]].numbers, e[2], True)
         return self.element(i, sure)
 
@@ -643,7 +650,8 @@ class Parser:
             named = self.item(measure[0] if measure else k, True)
             if named and not self.word(k, "elements"):
                 return named[0], Clause("problem", "how many elements of a group cannot be asked for; name them or say how many elements in all")
-        found = self.items(j, sure=e is not None)
+        either = self.word(j, "either")
+        found = self.items(either[0] if either else j, sure=e is not None or either is not None)
         if found is None:
             return None
         j, groups = found
@@ -748,12 +756,22 @@ class Parser:
         return None
 
     def exclude(self, i: int):
-        e = self.word(i, "without", "not")
-        if e is None:
+        readings = [e for e in self.entries(i) if e[1] in ("without", "not")]
+        if not readings:
             return None
-        if self.word(i, "symmetry", "preset", "novel", "lt", "le", "gt", "ge") and self.entries(i)[0][0] > e[0]:
-            return None
-        j, items, classes, sets = e[0], [], [], []
+        if any(end > readings[0][0] for end, kind, _ in self.entries(i) if kind != "filler"):
+            return None  # "no more than", "non-toxic", "not in the reference"
+        for k in range(i + 1, readings[0][0]):
+            if (c := self.word(k, "lt", "le", "gt", "ge")) and c[0] > readings[0][0]:
+                return None  # "with no more than"
+        for e in readings:  # 不含有 | 毒, but 不含 | 有毒元素
+            if found := self._exclude(i, e):
+                return found
+        return self._unknown_exclusion(i, readings[0])
+
+    def _exclude(self, i: int, e: tuple):
+        """What the negation `e` at `i` excludes, None if nothing that can be excluded follows."""
+        j, items, classes, sets = self.after_hyphen(e[0]), [], [], []
         first = True
         while len(items) + len(classes) + len(sets) < LONGEST_LIST:
             k = self._articles(j)
@@ -779,7 +797,7 @@ class Parser:
                 break
             j = k
         if first:
-            return self._unknown_exclusion(i, e)
+            return None
         if t := self.word(j, "except_tail"):
             j = t[0]
         if items and (s := self.word(self.after_hyphen(j), "bad_suffix")) and self._suffixed(j):
@@ -811,7 +829,7 @@ class Parser:
 
     def _unknown_exclusion(self, i: int, e):
         """"Not" before something that cannot be negated: all of it is reported, so that it is not read as wanted."""
-        j = self._articles(e[0])
+        j = self._articles(self.after_hyphen(e[0]))
         if self.word(j, "stable"):
             return self.word(j, "stable")[0], Clause("stability", "unstable")
         if self.tokens[i].norm in ("no", "无") and self.word(i, "number_sign") and self.number(self.skip(j, ".")):
@@ -891,6 +909,9 @@ class Parser:
     def _type_of_formula(self, i: int):
         if i < self.n and self.tokens[i].kind in ("word", "formula"):
             t = self.word(self.after_hyphen(i + 1), "type_word")
+            formula = self._formula_at(i)
+            if formula and formula[1]:
+                return None
             if t and (self.sign(i + 1, "-", "type", "型") or self.sign(i + 1, "structure", "structures")) and self._formula_at(i):
                 name = self.L.type_formulas.get(normalised(self.tokens[i].text))
                 if name:
@@ -933,13 +954,12 @@ class Parser:
 
     def counted(self, i: int):
         """atoms and elements: range noun, or "number of atoms" range."""
-        start = i
         if e := self.word(i, "per_cell"):
             i = e[0]
         for kind, words_ in (("atoms", "atom_number"), ("n_elements", "element_number")):
             if e := self.word(i, words_):
                 j = self._link(e[0])
-                if r := self.range(j):
+                if r := self.range(j, counting=True):
                     whole = r[1].whole()
                     if whole is not None:
                         j = r[0]
@@ -950,10 +970,12 @@ class Parser:
                         j = self._tail(j)
                         return j, Clause(kind, whole)
                 return e[0], Clause("problem", "say how many")
-        r = self.range(self.skip(i, "have", "has", "of", "有", most=2))
+        r = self.range(self.skip(i, "have", "has", "of", "有", most=2), counting=True)
         if r is None:
             return None
         j, found = r
+        if found.bare and (o := self.word(j, "or")) and (q := self.quantity(o[0])) and q[1] == Bound(found.low.value + 1, None):
+            j, found = q[0], Range(found.low, q[1])  # two or three
         if m := self.word(j, "measure"):
             j = m[0]
             if found.bare and (x := self.word(j, "or_less", "or_more")):
@@ -974,7 +996,6 @@ class Parser:
                 if kind == "atoms" and self.sign(j, "per") and self.sign(j + 1, "formula"):
                     return self.skip(j, "per", "formula", "unit"), Clause("problem", "atoms are counted in the primitive cell, not per formula unit; give a formula")
                 return self._tail(j), Clause(kind, whole)
-        del start
         return None
 
     def _tail(self, j: int) -> int:
@@ -1081,13 +1102,12 @@ class Parser:
         if t.kind in ("group", "word", "formula"):
             if text in self.L.space_groups:
                 return i + 1, self.L.space_groups[text]
-            low = [s for s in self.L.space_groups if s.lower() == text.lower()] if len(text) < 12 else []
-            if len({self.L.space_groups[s] for s in low}) == 1:
-                return i + 1, self.L.space_groups[low[0]]
-            text2 = text + (("-" + self.tokens[i + 2].text) if self.sign(i + 1, "-") and i + 2 < self.n else "")
-            low = [s for s in self.L.space_groups if s.lower() == text2.lower()] if len(text2) < 12 else []
-            if text2 != text and len({self.L.space_groups[s] for s in low}) == 1:
-                return i + 3, self.L.space_groups[low[0]]
+            if text.lower() in self.L.space_groups_lower:
+                return i + 1, self.L.space_groups_lower[text.lower()]
+            if self.sign(i + 1, "-") and i + 2 < self.n:
+                text = f"{text}-{self.tokens[i + 2].text}".lower()
+                if text in self.L.space_groups_lower:
+                    return i + 3, self.L.space_groups_lower[text]
         return None
 
     def space_group(self, i: int):
@@ -1111,7 +1131,8 @@ class Parser:
     def _plain_symbol(self, i: int) -> bool:
         """A space-group symbol of letters and digits only that is neither an element nor a formula nor a word."""
         text = normalised(self.tokens[i].text)
-        return text in self.L.space_groups and len(text) > 2 and text not in NUMBER and parse_formula(text) is None and text.lower() not in self.L.words
+        known = text in self.L.space_groups or len(text) > 3 and text in self.L.space_groups_lower
+        return known and len(text) > 2 and text not in NUMBER and parse_formula(text) is None and text.lower() not in self.L.words
 
     def _group_list(self, i: int, named: bool):
         found, j = [], i
@@ -1154,20 +1175,18 @@ class Parser:
                 best = (k, Clause("symmetry", frozenset(words.POINT_GROUPS[text.lower()]), about={"point": text.lower()}))
         return best or (e[0], Clause("problem", "say which point group, such as m-3m"))
 
-    def _formula_at(self, i: int):
-        """(counts, is anonymous) of the formula at token `i`, None if it is none."""
+    def _formula_at(self, i: int, sure: bool = False):
+        """(counts, is anonymous) of the formula at token `i`, None if it is none; `sure` after the word formula."""
         if i >= self.n or self.tokens[i].kind not in ("word", "formula"):
             return None
         text = normalised(self.tokens[i].text)
-        if len(text) < 2 or not text[0].isupper() or text in NUMBER or text.lower() in self.L.words and not any(c.isdigit() for c in text):
+        if len(text) < 2 or not text[0].isupper() or text in NUMBER or not sure and text.lower() in self.L.words and not any(c.isdigit() for c in text):
             return None
         letters_only = text.isalpha() and text.isupper()
-        if letters_only and self.shouted and len(self.tokens) > 1 and text.lower() not in ("nacl",):
+        if letters_only and not sure and self.shouted and len(self.tokens) > 1:
             return None
         if found := parse_formula(text):
             counts = reduced_counts(found)
-            if text[0] not in "AMRDE" or "A" not in text:
-                return (counts, False) if counts else None
             return (counts, False) if counts else None
         if text[0] not in "AMR" or len(text) > 30 or not text.isascii():
             return None
@@ -1181,7 +1200,7 @@ class Parser:
     def formula(self, i: int):
         e = self.word(i, "formula_word")
         j = self.skip(e[0], "of", "is", ":", "=", "为", "是", "the", most=2) if e else i
-        found = self._formula_at(j)
+        found = self._formula_at(j, sure=e is not None)
         if found is None:
             return None
         end = j + 1
@@ -1227,19 +1246,15 @@ class Parser:
         if following == "noun":
             end = self.word(k, "noun")[0]
             return end, Clause("count", n)
-        if following == "phrase" or (following is None and (e or (measure and self.tokens[j].kind != "number" or measure))):
-            if word_one and not (e or measure):
-                return None
-            if following is None and not (measure or self._ends(k)) and not e:
-                return None
+        if (following == "phrase" and not (word_one and not (e or measure))) or (following is None and (e or measure)):
             return k, Clause("count", n)
         if following == "group" and not word_one:
             named = self.item(k, True)
-            return named[0], Clause("problem", "how many of one element or group cannot be asked for; give a formula or the number of elements")
+            if named is None:
+                return None
+            atoms = self.word(named[0], "atoms")
+            return (atoms or named)[0], Clause("problem", "how many of one element or group cannot be asked for; give a formula or the number of elements")
         return None
-
-    def _ends(self, k: int) -> bool:
-        return k >= self.n or self.tokens[k].kind == "sign"
 
     def _counts_what(self, k: int) -> str | None:
         """What a number before `k` counts: noun, phrase (a description of candidates), group (elements alone), None."""
@@ -1331,7 +1346,7 @@ class Parser:
         e = self.word(i, "beyond")
         return (e[0], Clause("problem", e[2])) if e else None
 
-    RULES = ("system", "free", "bearing", "require", "only", "exclude", "non_toxic", "allow", "unknown_suffix", "classes", "prototypes", "counted", "arity", "limit", "preset",
+    RULES = ("system", "free", "bearing", "allow", "require", "only", "exclude", "non_toxic", "unknown_suffix", "classes", "prototypes", "counted", "arity", "limit", "preset",
              "stability", "symmetry", "space_group", "point_group", "formula", "budget", "count", "novel", "beyond")
 
     def clause(self, i: int, negated: bool = False):

@@ -59,7 +59,7 @@ def _group(numbers, words, words_zh):
 
 GROUPS: dict[str, Group] = {
     "alkali_metals": _group(table.ALKALI_METALS, "alkali metal, alkali", "碱金属 碱金属元素"),
-    "alkaline_earth_metals": _group(table.ALKALINE_EARTH_METALS, "alkaline earth metal, alkaline earth, alkaline earth element", "碱土金属 碱土金属元素 碱土"),
+    "alkaline_earth_metals": _group(table.ALKALINE_EARTH_METALS, "alkaline earth metal, alkaline earth, alkaline earth element, earth alkaline, earth alkaline metal, earth alkali metal", "碱土金属 碱土金属元素 碱土"),
     "transition_metals": _group(table.TRANSITION_METALS, "transition metal, tm, transition element, d block metal, d block element", "过渡金属 过渡金属元素 过渡元素"),
     "3d_metals": _group(range(21, 31), "3d transition metal, 3d metal, 3d element, first row transition metal", "3d过渡金属 3d金属"),
     "4d_metals": _group(range(39, 49), "4d transition metal, 4d metal, 4d element, second row transition metal", "4d过渡金属 4d金属"),
@@ -80,7 +80,7 @@ GROUPS: dict[str, Group] = {
     "heavy_metals": _group(_z("Cd Hg Tl Pb Bi"), "heavy metal", "重金属"),
     "refractory_metals": _group(_z("Nb Mo Ta W Re"), "refractory metal", "难熔金属"),
     "toxic_elements": _group(_z("Be As Cd Hg Tl Pb"), "toxic element, toxic metal, poisonous element", "有毒元素 有毒金属"),
-    "radioactive_elements": _group(_z("Tc Pm Po At Rn Fr Ra") | table.ACTINOIDS | frozenset(range(104, table.MAX_Z + 1)), "radioactive element, radioactive metal", "放射性元素"),
+    "radioactive_elements": _group(_z("Tc Pm Po At Rn Fr Ra") | table.ACTINOIDS | frozenset(range(104, table.MAX_Z + 1)), "radioactive element, radioactive metal, radioactive", "放射性元素"),
 }
 
 
@@ -181,14 +181,22 @@ PROTOTYPES: dict[str, tuple[str, str, str]] = {
     "antifluorite": ("antifluorite, anti fluorite", "反萤石", ""),
     "rutile": ("rutile", "金红石", ""),
     "anatase": ("anatase", "锐钛矿", ""),
-    "brookite": ("brookite", "板钛矿", ""),
     "delafossite": ("delafossite", "铜铁矿 赤铜铁矿", "CuFeO2"),
     "layered_oxide": ("layered oxide", "层状氧化物", "NaFeO2 LiCoO2"),
     "pyrochlore": ("pyrochlore", "烧绿石", ""),
-    "laves_c14": ("c14 laves, laves c14, hexagonal laves", "", "MgZn2"),
-    "laves_c15": ("c15 laves, laves c15, cubic laves", "", "MgCu2"),
-    "laves_c36": ("c36 laves, laves c36", "", "MgNi2"),
-    "max_phase": ("max phase", "max相", ""),
+    "laves": ("laves phase, laves", "拉弗斯相 拉夫斯相 拉弗斯 拉夫斯", ""),
+    "laves_c14": ("c14 laves phase, c14 laves, laves c14, c14", "", "MgZn2"),
+    "laves_c15": ("c15 laves phase, c15 laves, laves c15, c15", "", "MgCu2"),
+    "laves_c36": ("c36 laves phase, c36 laves, laves c36, c36", "", "MgNi2"),
+    "max_phase": ("211 max phase", "", "Cr2AlC"),
+    "312_max_phase": ("312 max phase", "", "Ti3SiC2"),
+    "quaternary_heusler": ("quaternary heusler, equiatomic heusler", "四元赫斯勒 四元哈斯勒", "LiMgPdSn"),
+    "vacancy_ordered_double_perovskite": ("vacancy ordered double perovskite", "空位有序双钙钛矿", "K2PtCl6"),
+    "filled_skutterudite": ("filled skutterudite", "填充方钴矿", ""),
+    "triphylite": ("triphylite", "磷铁锂矿", "LiFePO4"),
+    "litharge": ("litharge", "密陀僧", ""),
+    "simple_cubic": ("simple cubic", "简单立方", ""),
+    "dhcp": ("dhcp, double hexagonal close packed", "双六方密堆积", ""),
     "corundum": ("corundum", "刚玉", ""),
     "ilmenite": ("ilmenite", "钛铁矿", "FeTiO3"),
     "olivine": ("olivine", "橄榄石", ""),
@@ -210,7 +218,6 @@ PROTOTYPES: dict[str, tuple[str, str, str]] = {
     "nasicon": ("nasicon", "nasicon型", ""),
     "argyrodite": ("argyrodite", "硫银锗矿", ""),
     "skutterudite": ("skutterudite", "方钴矿", "CoAs3"),
-    "clathrate": ("clathrate", "笼合物", ""),
     "diamond": ("diamond structure, diamond", "金刚石", ""),
     "graphite": ("graphite", "石墨", ""),
     "fcc": ("fcc, face centered cubic, face centred cubic", "面心立方", ""),
@@ -228,7 +235,7 @@ PROTOTYPES: dict[str, tuple[str, str, str]] = {
 # Words that name several structure types at once: any of them will do.
 PROTOTYPE_FAMILIES = {
     ("full_heusler", "half_heusler"): ("heusler", "赫斯勒 哈斯勒 霍伊斯勒"),
-    ("laves_c14", "laves_c15", "laves_c36"): ("laves phase, laves", "拉弗斯 拉弗斯相 拉夫斯相"),
+    ("312_max_phase", "max_phase"): ("max phase, max", "max相"),
 }
 
 
@@ -248,10 +255,10 @@ def _property(unit, dimension, words, words_zh):
 
 PROPERTIES: dict[str, Property] = {
     "energy_above_hull": _property(
-        "eV/atom", "energy", "energy above hull, energy above the hull, energy above convex hull, energy above the convex hull, e above hull, ehull, e hull, e_hull, hull distance, "
+        "eV/atom", "energy", "energy above hull, energy above the hull, energy above convex hull, energy above the convex hull, e above hull, ehull, e hull, e_hull, e_above_hull, hull distance, "
         "hull energy, distance to hull, distance to the hull, distance from the hull, distance to the convex hull, distance from the convex hull, distance above the hull, "
         "convex hull distance, decomposition energy, above the hull by, above hull by, above the hull, above hull, above the convex hull",
-        "凸包能 凸包能量 凸包距离 凸包以上 凸包之上 凸包上方 高于凸包 距凸包 距离凸包 离凸包 与凸包的距离 到凸包的距离 距凸包的距离 在凸包 凸包 分解能"),
+        "凸包能 凸包能量 凸包距离 凸包以上 在凸包以上 能量在凸包以上 能量高于凸包 凸包之上 凸包上方 高于凸包 距凸包 距离凸包 离凸包 与凸包的距离 到凸包的距离 距凸包的距离 在凸包 凸包 分解能"),
     "formation_energy_per_atom": _property("eV/atom", "energy", "formation energy, formation energy per atom, energy of formation, formation enthalpy, enthalpy of formation", "形成能 生成能 形成焓 生成焓"),
     "cohesive_energy_per_atom": _property("eV/atom", "energy", "cohesive energy", "内聚能 结合能"),
     "band_gap": _property("eV", "energy", "band gap, bandgap, gap, energy gap, electronic gap, eg", "带隙 禁带宽度 能隙 禁带"),
@@ -448,7 +455,7 @@ SMALL: dict[str, tuple[str, str]] = {
     "either": ("either, both", ""),
     "not": ("not, non, isn't, aren't, is not, are not, not being, that are not, which are not, other than, but not", "不是 非 并非 不为 不要是"),
     "without": ("without, no, free of, free from, excluding, exclude, excludes, not containing, not contain, does not contain, do not contain, doesn't contain, don't contain, except, except for, avoiding, avoid, devoid of, lacking, but no, but not, "
-                "with no, without any, not including, do not use, don't use, not with, omitting, minus, with neither, neither, nor, that contain no, contain no, containing no, and no, leaving out, not any",
+                "with no, without any, not including, do not use, don't use, not with, omitting, minus, with neither, neither, anything but, everything but, all but, nor, that contain no, contain no, containing no, and no, leaving out, not any",
                 "不含 不含有 无 不包含 不包括 排除 没有 不能含 不能含有 不要 避免 除 除了 不得含有 不得含 去除 不用 不使用"),
     "except_tail": ("", "外 以外 之外 除外"),
     "contain": ("containing, contain, contains, with, including, include, includes, that contain, which contain, comprising, having, has, have, based on, made with, must contain, must include, rich with, and with, "
@@ -465,7 +472,7 @@ SMALL: dict[str, tuple[str, str]] = {
     "bad_prefix": ("", "富 贫 缺 掺"),
     "system": ("system, chemical system, phase diagram, composition space, chemical space, phase space, phase field", "体系 化学体系 系统 相图 系"),
     "atoms": ("atoms, atom, atomic sites, sites", "原子 个原子"),
-    "atom_number": ("number of atoms, atom count, atoms per cell, nsites, n_atoms, natoms, cell size", "原子数 原子个数 原子数目 原子总数 晶胞原子数"),
+    "atom_number": ("number of atoms, atom count, atoms per cell, nsites, n_atoms, natoms, cell size", "原子数 原胞原子数 单胞原子数 原子个数 原子数目 原子总数 晶胞原子数"),
     "elements": ("elements, element, different elements, distinct elements, chemical elements, constituents, element compounds, components, species, kinds of elements, chemical species", "种元素 元素 种不同元素 个元素 种不同的元素"),
     "element_number": ("number of elements, element count, number of different elements, number of distinct elements, n_elements, nelements", "元素数 元素种类 元素数目 元素种数 元素个数"),
     "per_cell": ("per cell, per unit cell, per primitive cell, in the cell, in the unit cell, in the primitive cell, in a unit cell, in a cell, in a primitive cell, in their cell, in total, a cell, in their primitive cell, in their unit cell, "
@@ -498,13 +505,13 @@ SMALL: dict[str, tuple[str, str]] = {
     "type_word": ("type, type structure, structure type, structured, like, structure, type structures, structures, prototype", "型 型结构 结构"),
     "non_toxic": ("non toxic, nontoxic, toxic element free, without toxic elements, toxin free", "无毒 无毒性 低毒"),
     "filler": (
-        "please, kindly, me, i, we, you, us, my, our, want, wants, need, would, like, the, a, an, of, that, which, is, are, be, being, have, has, having, for, to, in, on, at, some, it, its, their, they, them, these, those, this, whose, where, "
+        "please, kindly, what about, how about, &, anything, something, me, i, we, you, us, my, our, want, wants, need, would, like, the, a, an, of, that, which, is, are, be, being, have, has, having, for, to, in, on, at, some, it, its, their, they, them, these, those, this, whose, where, "
         "with, find, search, look, looking, show, give, get, discover, propose, suggest, generate, list, seek, identify, predict, design, explore, try, can, could, should, must, will, shall, also, there, all, any, each, every, "
         "materials, material, compounds, compound, crystals, crystal, structures, structure, structured, phases, phase, solids, solid, candidates, candidate, results, systems, structural, kind, sort, inorganic, ideally, preferably, "
         "and, by, as, from, so, do, let, let's, hi, hello, thanks, thank, what, exist, exists, than, then, one, ones, different, possible, symmetry, group, value, values, per, type, types, family, class, containing, contain, contains, "
         "belonging, crystallizing, crystallising, crystallize, crystallise, adopting, form, forming, formed, has, but, while, still, only, just, both, i'd, i'm, we're, am, going, up, good, substances, substance, chemistry, chemistries, "
         "crystalline, based, made, composed, consisting, lying, lie, lies, search for, looking for, a set of, set, list of, number of, crystal system, lattice, energy, ., \\,, ;, :, !, ?, (, ), \", ', `, -, [, ], {, }, /, …, *, +",
-        "的 了 请 给 我 我们 找 寻 寻找 帮 帮我 一些 材料 化合物 晶体 结构 相 具有 有 为 是 在 中 所有 想 想要 要 需要 希望 个 种 类 并 并且 且 和 与 也 其 这 那 该 以 及 吗 呢 吧 能 可以 应 应该 必须 一个 一种 候选 型 晶系 "
+        "的 了 但 但是 而 而且 请 给 我 我们 找 寻 寻找 帮 帮我 一些 材料 化合物 晶体 结构 相 具有 有 为 是 在 中 所有 想 想要 要 需要 希望 个 种 类 并 并且 且 和 与 也 其 这 那 该 以 及 吗 呢 吧 能 可以 应 应该 必须 一个 一种 候选 型 晶系 "
         "对称性 点 空间 元素 物质 固体 无机 之间 数 值 每 , 。 、 ; : ! ? （ ） “ ” 《 》 · 左右 列出 生成 搜索 推荐 设计 发现 预测 探索 给出 寻求 哪些 什么 含 用 由 组成 构成 群 最好 您 你 谢谢 你好 类型 同时 相图 晶体结构 族 系 等 到 都 一下"),
 }
 # Words that are known but that no field of an Ask can carry: reported with the reason.
@@ -518,6 +525,7 @@ BEYOND: dict[str, tuple[str, str]] = {
     "dimensionality cannot be asked for yet": ("2d, two dimensional, layered, monolayer, monolayers, 1d, 0d, quasi one dimensional", "二维 层状 单层 一维"),
     "say how much: a number with a unit": ("high, low, large, small, strong, weak, higher, lower, larger, smaller, big, light, heavy, dense, soft, stiff", "高 低 大 小 强 弱 轻 重"),
     "the nature of the gap cannot be asked for yet": ("direct, indirect", "直接 间接"),
+    "no prototype of this structure type is known": ("clathrate, clathrates, brookite, brookites, zeolite, zeolites, mof, mofs", "笼合物 板钛矿 沸石"),
     "disorder cannot be asked for": ("disordered, amorphous, glass, glasses, glassy", "无序 非晶 玻璃"),
     "a wish cannot ask for what is already known": ("known, reported, existing, experimental", "已知 已报道"),
     "conditions cannot be asked for yet": ("high pressure, high temperature, at high pressure, room temperature, at room temperature, ambient", "高压 高温 常温 室温"),
@@ -556,6 +564,10 @@ def words_of(spelling: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _plain(name: str) -> str:
+    return name.lower().replace("_", " ").replace("-", " ")
+
+
 class Lexicon:
     """Every spelling with its readings, found by first token and then by length; made once per process."""
 
@@ -574,8 +586,20 @@ class Lexicon:
         for symbol, number in OTHER_SPACE_GROUPS.items():
             self.space_groups.setdefault(symbol, number)
             self.space_groups.setdefault(symbol.replace("_", ""), number)
+        lower: dict[str, set[int]] = {}
+        for symbol, number in self.space_groups.items():
+            lower.setdefault(symbol.lower(), set()).add(number)
+        self.space_groups_lower = {symbol: next(iter(found)) for symbol, found in lower.items() if len(found) == 1}
         self.longest_symbol = max(map(len, self.space_groups))
+        from ..crystal.structure_types import PROTOTYPE_NAMES
+
         self.type_formulas = {f: name for name, (_, _, formulas) in PROTOTYPES.items() for f in formulas.split()}
+        plain = {_plain(name): name for name in PROTOTYPES}
+        for name, entry in PROTOTYPE_NAMES.items():  # archetypes such as ThCr2Si2 that have no name of their own here
+            others = (name, *entry["synonyms"])
+            known = next((plain[_plain(o)] for o in others if _plain(o) in plain), _plain(name).replace(" ", "_"))
+            for other in others:
+                self.type_formulas.setdefault(other, known)
         self._fill()
         for options in self.entries.values():
             options.sort(key=lambda e: -len(e[0]))
@@ -612,6 +636,8 @@ class Lexicon:
                     self._add(w[:-1], "class", name)
         for name, (words, words_zh, _) in PROTOTYPES.items():
             nouns(words.split(", "), words_zh.split(), "prototype", (name,))
+            self._add(name, "prototype", (name,))
+        for name in {*self.type_formulas.values()} - {*PROTOTYPES}:
             self._add(name, "prototype", (name,))
         for names, (words, words_zh) in PROTOTYPE_FAMILIES.items():
             nouns(words.split(", "), words_zh.split(), "prototype", names)

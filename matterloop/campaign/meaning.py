@@ -50,6 +50,12 @@ def span_text_zh(low, high, unit: str = "") -> str:
     return f"不超过 {high:g}{u}" if low is None else f"不低于 {low:g}{u}"
 
 
+def prototype_zh(name: str) -> str:
+    """The Chinese name of a structure type, its English one where there is none."""
+    chinese = words.PROTOTYPES[name][1].split() if name in words.PROTOTYPES else []
+    return chinese[0] if chinese else name.replace("_", " ")
+
+
 def convert(name: str, bound: Bound | None) -> tuple[float | None, str]:
     """The bound in the unit at rest of property `name`, and a problem ("" if none)."""
     if bound is None:
@@ -218,7 +224,7 @@ class Adder:
         for name in c.about.get("class", []):
             self._class(Clause("class", [name], c.start, c.end))
         shown = " or ".join(n.replace("_", " ") for n in names)
-        zh = " 或 ".join((words.PROTOTYPES[n][1].split() or [n.replace("_", " ")])[0] for n in names)
+        zh = " 或 ".join(prototype_zh(n) for n in names)
         return f"structure type {shown}", f"结构类型 {zh}"
 
     def _number_range(self, c, kind, noun, noun_zh):

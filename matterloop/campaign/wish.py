@@ -14,7 +14,7 @@ from ..base.errors import BadInput
 from . import lexicon as words
 from .grammar import Parser, Token, anonymous_of, parse_formula, reduced_counts, tokenise
 from .lexicon import CHECKABLE, lexicon
-from .meaning import Adder, completed, names_of, settle, span_text, span_text_zh
+from .meaning import Adder, completed, names_of, prototype_zh, settle, span_text, span_text_zh
 
 LONGEST = 100_000  # characters of a sentence
 MOST_SUGGESTIONS = 20  # unknown words that get a did-you-mean
@@ -117,7 +117,7 @@ def _ask_lines(ask: Ask, zh: bool) -> list[str]:
         say(f"space groups: {text}", f"空间群: {text}")
     if ask.prototypes:
         say("structure type: " + " or ".join(p.replace("_", " ") for p in ask.prototypes),
-            "结构类型: " + " 或 ".join(((words.PROTOTYPES[p][1].split() if p in words.PROTOTYPES else []) or [p])[0] for p in ask.prototypes))
+            "结构类型: " + " 或 ".join(map(prototype_zh, ask.prototypes)))
     for x in ask.limits:
         label = words.PROPERTIES[x.name].words_zh[0] if x.name in words.PROPERTIES else x.name
         say(f"{x.name}: {span_text(x.low, x.high, x.unit)}", f"{label}: {span_text_zh(x.low, x.high, x.unit)}")
@@ -533,9 +533,10 @@ def _space_groups(value, r: _Reader) -> frozenset[int]:
 
 def _prototype(value, r: _Reader) -> str:
     name = r.text("prototypes", value).strip().lower().replace(" ", "_").replace("-", "_")
-    if name not in words.PROTOTYPES:
-        close = difflib.get_close_matches(name, words.PROTOTYPES, n=1, cutoff=0.5)
-        r.bad("prototypes", f"no structure type called {value!r}" + (f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(words.PROTOTYPES)}"))
+    known = {*words.PROTOTYPES, *lexicon().type_formulas.values()}
+    if name not in known:
+        close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+        r.bad("prototypes", f"no structure type called {value!r}" + (f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(known))}"))
     return name
 
 

@@ -298,7 +298,7 @@ def split_orbits(prototype: Prototype) -> list[Prototype]:
 @cache
 def _names() -> dict[str, str]:
     """{any known name in lower case: canonical name of PROTOTYPE_NAMES}."""
-    return {other.lower(): name for name, entry in PROTOTYPE_NAMES.items() for other in (*entry["synonyms"], name)}
+    return {key: name for name, entry in PROTOTYPE_NAMES.items() for other in (*entry["synonyms"], name) for key in (other.lower().replace("-", " "), other.lower())}
 
 
 def prototype_name(text: str) -> str:
