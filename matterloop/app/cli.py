@@ -113,6 +113,7 @@ def discover(
     include: Annotated[list[str] | None, typer.Option(help="elements to take off the default mask, e.g. --include U")] = None,
     known: Annotated[bool, typer.Option("--known", help="keep known phases too")] = False,
     overwrite: Annotated[bool, typer.Option(help="replace a run that is already in the folder")] = False,
+    lookup: Annotated[bool, typer.Option(help="ask public OPTIMADE databases for the best formulas; skipped with a word when offline")] = True,
     quiet: bool = False,
     json_: Json = False,
 ) -> None:
@@ -129,7 +130,7 @@ def discover(
             say(line)
     with watching(quiet) as watch:
         outcome = run(understood, count=count, rounds=rounds, seconds=seconds, seed=seed, out=folder, potential=potential, reference=reference,
-                      exclude=symbols(exclude), include=symbols(include), known_too=known, overwrite=overwrite, watch=watch)
+                      exclude=symbols(exclude), include=symbols(include), known_too=known, overwrite=overwrite, lookup=lookup, watch=watch)
     summary(outcome, folder, json_)
 
 
@@ -139,13 +140,14 @@ def symbols(given: list[str] | None) -> list[str]:
 
 
 @app.command()
-def resume(folder: Annotated[str, typer.Argument(help="folder of a stopped or killed run")], quiet: bool = False, json_: Json = False) -> None:
+def resume(folder: Annotated[str, typer.Argument(help="folder of a stopped or killed run")],
+           lookup: Annotated[bool, typer.Option(help="ask public OPTIMADE databases for the best formulas")] = True, quiet: bool = False, json_: Json = False) -> None:
     """Go on with a stopped or killed run."""
     from .discover import resume as run
     from .progress import watching
 
     with watching(quiet) as watch:
-        outcome = run(folder, watch=watch)
+        outcome = run(folder, lookup=lookup, watch=watch)
     summary(outcome, folder, json_)
 
 

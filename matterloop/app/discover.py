@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+from ..archive.database import Archive, open_archive
+from ..archive.optimade import Offline, look_up
 from ..archive.records import Ask
 from ..base.config import from_mapping
 from ..base.elements import DEFAULT_MASK, number, symbol
@@ -18,7 +21,7 @@ from ..campaign.loop import CAMPAIGN, Campaign, Settings, Watch
 from ..campaign.outcome import Outcome, funnel_of, rows_of
 from ..campaign.state import State, replay
 from ..campaign.wish import Wish, from_toml, read_wish
-from .folder import archive_of, new_folder, open_archive, write_results, write_run_toml
+from .folder import archive_of, new_folder, write_results, write_run_toml
 
 NOT_CHECKED = (
     "Dynamical stability: no phonons were computed.",
@@ -38,7 +41,7 @@ def discover(
     wish: str | Path | Wish, *, count: int | None = None, rounds: int = 1, seconds: float | None = None, seed: int = 0, out: str | Path | None = None,
     potential: str = "chgnet", reference: str | Path = "", exclude: Iterable[str] = (), include: Iterable[str] = (),
     generators: Mapping[str, float] | None = None, known_too: bool = False, overwrite: bool = False, settings: Mapping | None = None,
-    watch: Watch = Watch(),
+    lookup: bool = False, watch: Watch = Watch(),
 ) -> Outcome:
     """Propose, relax, judge and rank crystals for a wish; everything lands in the folder `out`.
 
@@ -48,6 +51,7 @@ def discover(
     reference   file of own phases, energies and scheme instead of the shipped hull
     known_too   keep phases that are already known
     settings    further fields of campaign.loop.Settings (fmax, steps, keep_symmetry, ...)
+    lookup      ask public OPTIMADE databases for the formulas of the best kept candidates; without a network that is said and skipped
     Raises BadInput for an impossible wish, FolderError where the folder cannot be written.
     """
     if not isinstance(wish, Wish):
@@ -68,12 +72,12 @@ def discover(
     new_folder(folder, overwrite)
     archive = open_archive(folder / "campaign.db")
     try:
-        return _go(folder, archive, wish, chosen, watch)
+        return _go(folder, archive, wish, chosen, watch, lookup)
     finally:
         archive.close()
 
 
-def resume(folder: str | Path, *, watch: Watch = Watch()) -> Outcome:
+def resume(folder: str | Path, *, lookup: bool = False, watch: Watch = Watch()) -> Outcome:
     """Go on with a stopped or killed run; a finished one is only written out anew. Missing if the folder holds no run."""
     folder = Path(folder)
     archive = archive_of(folder)
@@ -82,7 +86,7 @@ def resume(folder: str | Path, *, watch: Watch = Watch()) -> Outcome:
         if not state.settings:
             raise BadInput("the run was killed before its wish was written down; start it again with `matterloop discover`", str(folder))
         (folder / "structures").mkdir(exist_ok=True)
-        return _go(folder, archive, from_toml(state.wish), from_mapping(Settings, state.settings, "settings of the run"), watch)
+        return _go(folder, archive, from_toml(state.wish), from_mapping(Settings, state.settings, "settings of the run"), watch, lookup)
     finally:
         archive.close()
 
@@ -98,7 +102,7 @@ def show(folder: str | Path) -> Outcome:
         archive.close()
 
 
-def _go(folder: Path, archive, wish: Wish, settings: Settings, watch: Watch) -> Outcome:
+def _go(folder: Path, archive: Archive, wish: Wish, settings: Settings, watch: Watch, lookup: bool) -> Outcome:
     with archive.lock(CAMPAIGN):
         begun = time.time()
         run = {"began": datetime.now(timezone.utc).isoformat(timespec="seconds"), "versions": versions(), "hardware": hardware()}
@@ -114,10 +118,28 @@ def _go(folder: Path, archive, wish: Wish, settings: Settings, watch: Watch) -> 
                           "sessions": len(state.sessions)}
         run["stages"] = {k: round(v, 2) for k, v in campaign.seconds.items()}
         outcome = _outcome(archive, state, wish, verdicts, run, hull_plots(campaign, verdicts))
+        if lookup:
+            watch.note("looking the best up in public databases")
+            outcome = replace(outcome, looked_up=looked_up(outcome))
         write_run_toml(folder, asdict(settings), run, spec)
         watch.note("writing the report")
         write_results(folder, outcome)
         return outcome
+
+
+def looked_up(outcome: Outcome, most: int = 10) -> tuple[str, ...]:
+    """What public databases hold of the formulas of the best kept candidates, one sentence each; one that says why where none answers."""
+    best = {r.formula: r for r in reversed(outcome.kept)}
+    rows = sorted(best.values(), key=lambda r: r.rank)[:most]
+    if not rows:
+        return ("Nothing was kept, so nothing was looked up in public databases.",)
+    try:
+        answers = look_up([Counter(r.crystal.species.tolist()) for r in rows])
+    except Offline as error:
+        return (f"Public databases were not asked: {error}.",)
+    return tuple(
+        f"{r.formula}: " + ("; ".join(f"{f.count} in {f.provider} ({', '.join(f.ids)})" for f in found if f.count) or "in none of " + ", ".join(f.provider for f in found))
+        for r, found in zip(rows, answers, strict=True))
 
 
 def hull_plots(campaign: Campaign, verdicts) -> dict:

@@ -149,7 +149,9 @@ def _not_checked(o: Outcome) -> str:
     lines = [f"{len(partial)} of {len(covered)} kept candidates compete on a hull that lacks phases known to lie at their composition: they are stable as far as known."] if partial else []
     items = "".join(f"<li>{escape(x)}</li>" for x in (*lines, *o.not_checked))
     notes = "".join(f"<li>{escape(x)}</li>" for x in o.notes)
-    return _section("What was not checked", f'<div class="card"><ul>{items}</ul></div>' + (f'<div class="card"><p><b>Assumed:</b></p><ul>{notes}</ul></div>' if notes else ""))
+    found = "".join(f"<li>{escape(x)}</li>" for x in o.looked_up)
+    public = _section("In public databases, by formula", f'<div class="card"><ul>{found}</ul></div>') if found else ""
+    return public + _section("What was not checked", f'<div class="card"><ul>{items}</ul></div>' + (f'<div class="card"><p><b>Assumed:</b></p><ul>{notes}</ul></div>' if notes else ""))
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

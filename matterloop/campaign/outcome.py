@@ -73,6 +73,7 @@ class Outcome:
     rows         every candidate, kept ones first by rank
     hulls        chemical system -> data for its hull plot (phases, candidates, facets)
     not_checked  sentences: what a reader might believe was checked and was not
+    looked_up    sentences: what public databases hold of the best candidates' formulas
     """
 
     wish: tuple[str, ...]
@@ -84,6 +85,7 @@ class Outcome:
     hulls: Mapping[str, Any] = field(default_factory=dict)
     mask: tuple[str, ...] = ()
     not_checked: tuple[str, ...] = ()
+    looked_up: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     finished: bool = True
 
