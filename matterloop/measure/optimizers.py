@@ -58,7 +58,7 @@ def shortened(move: Tensor, owner: Tensor, size: int, longest: Tensor | float) -
     return move * (longest / length).clamp(max=1.0)[owner, None]
 
 
-DT_START, DT_MIN, DT_MAX = 0.1, 0.002, 1.0
+DT_START, DT_MIN, DT_MAX = 0.2, 0.002, 1.0
 PATIENCE, GROW, SHRINK, ALPHA, ALPHA_SHRINK = 5, 1.1, 0.5, 0.1, 0.99
 
 
