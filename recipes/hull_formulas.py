@@ -29,20 +29,30 @@ CREDIT = ("formation energies of the Materials Project (CC-BY 4.0) in matbench_m
           "hull and facets by matterloop")
 
 
-def lowest_of(path: Path) -> dict[tuple, float]:
-    """{reduced composition: lowest formation energy in eV/atom}, elements at 0."""
+def lowest_of(path: Path) -> tuple[dict[tuple, float], dict[tuple, int]]:
+    """{reduced composition: lowest formation energy in eV/atom}, elements at 0, and {reduced composition: space group of that entry}."""
     with bz2.open(path, "rt") as file:
         table = json.load(file)
-    out: dict[tuple, float] = {}
-    keys = list(table["composition"])
+    energies: dict[tuple, float] = {}
+    groups: dict[tuple, int] = {}
     read: dict[str, tuple] = {}
-    for key in keys:
-        text, energy = table["composition"][key], table["e_form"][key]
+    for key, text in table["composition"].items():
         composition = read.get(text) or read.setdefault(text, reduced(parse_formula(text)))
-        out[composition] = min(out.get(composition, np.inf), energy)
-    for z in {z for composition in out for z, _ in composition}:
-        out[((z, 1),)] = 0.0
-    return out
+        if table["e_form"][key] < energies.get(composition, np.inf):
+            energies[composition], groups[composition] = table["e_form"][key], table["spg_num"][key]
+    for z in {z for composition in energies for z, _ in composition}:
+        energies[((z, 1),)] = 0.0
+        groups.setdefault(((z, 1),), 0)
+    return energies, groups
+
+
+def frame_of(chosen: list[tuple], groups: dict[tuple, int]):
+    """The table of phases on the hull."""
+    import pandas as pd
+
+    return pd.DataFrame({
+        "formula": [reduced_formula(dict(c)) for c in chosen], "elements": [np.array([z for z, _ in c], dtype=np.uint8) for c in chosen],
+        "counts": [np.array([n for _, n in c], dtype=np.uint16) for c in chosen], "space_group": np.array([groups[c] for c in chosen], dtype=np.int16)})
 
 
 def stable_of(energies: dict[tuple, float]) -> list[tuple]:
@@ -94,7 +104,7 @@ def main() -> None:
     folder = find_folder(parser.parse_args().data_dir)
     if folder is None:
         raise BadInput("the data sets are not found; give --data-dir or set MATTERLOOP_DATA", "hull_formulas")
-    energies, begin = lowest_of(folder / SOURCE), time.monotonic()
+    (energies, groups), begin = lowest_of(folder / SOURCE), time.monotonic()
     print(f"{len(energies)} compositions", flush=True)
     chosen = stable_of(energies)
     print(f"{len(chosen)} on the hull, {time.monotonic() - begin:.0f} s", flush=True)
@@ -108,10 +118,8 @@ def main() -> None:
         grid[row, : len(corners)] = corners
     common = {"made_by": "recipes/hull_formulas.py", "credit": CREDIT, "protocol": "convex hull per chemical system, elements at 0 eV/atom", "scheme": "",
               "source": SOURCE, "compositions": len(energies)}
-    write_table("hull_formulas", pd.DataFrame({
-        "formula": hull.names, "elements": [np.array([z for z, _ in c], dtype=np.uint8) for c in chosen],
-        "counts": [np.array([n for _, n in c], dtype=np.uint16) for c in chosen]}), {
-        "what": "reduced formulas on the convex hull of the Materials Project's formation energies in matbench_mp_e_form; one row per phase, elements included", **common})
+    write_table("hull_formulas", frame_of(chosen, groups), {
+        "what": "reduced formulas on the convex hull of the Materials Project's formation energies in matbench_mp_e_form; one row per phase, elements included; space_group: of the lowest entry (0: none)", **common})
     write_table("hull_facets", pd.DataFrame({f"corner_{k}": grid[:, k] for k in range(width)}), {
         "what": "facets of that hull as row numbers of hull_formulas, -1 where there is no corner; all systems of 3 elements, and those of 4 and 5 with a phase of their own; "
                 "the facet of bare elements is left out", "systems_of_4_and_5": len(own), "elements": " ".join(map(symbol, hull.elements)), **common})

@@ -26,12 +26,20 @@ from matterloop.base import elements as periodic_table
 from matterloop.base import registry
 from matterloop.base.errors import BadInput
 from matterloop.base.units import stress_to_gpa
-from matterloop.crystal.composition import compositions, reduced, reduced_formula
+from matterloop.crystal.composition import composition_of, compositions, reduced, reduced_formula
 from matterloop.crystal.segments import segment_max
 from matterloop.crystal.state import Crystals
+from matterloop.crystal.symmetry import analyse
+from matterloop.crystal.wyckoff import free_parameters
+from matterloop.measure.hull import Hull
+from matterloop.measure.relax import RelaxedOne
+from matterloop.measure.relax import relax as minimise
+from matterloop.represent.wyckoff_gene import Gene, from_symmetry, gene
 
 PROTOCOL = {"optimizer": "lbfgs", "fmax": 0.03, "smax": 0.001, "steps": 300, "keep_symmetry": True}  # eV/Å, eV/Å^3 (0.16 GPa)
 SYMPREC = 0.01  # Å
+RELAXED, PUBLISHED, BUILT = "relaxed", "published geometry, single point", "built by substitution, relaxed"
+BUILT_NEAR, FALSE_DEPTH = 0.1, 0.2  # eV/atom above and below the hull of the other phases, between which a built phase is believed
 DEEPEST = 0.5  # eV/atom a relaxation may gain
 NEAR = 0.05  # eV/atom above the hull of the table: relaxed first
 CREDIT = {
@@ -40,6 +48,7 @@ CREDIT = {
     "lemat": "Materials Project (CC-BY 4.0) by way of LeMaterial/lemat-genbench (Apache-2.0)",
     "dielectric": "Petousis et al., Sci. Data 4, 160134 (2017) (CC-BY 4.0) by way of matminer",
     "piezoelectric": "de Jong et al., Sci. Data 2, 150053 (2015) (CC-BY 4.0) by way of matminer",
+    "built": "formulas and space groups on the hull of matbench_mp_e_form (Materials Project, CC-BY 4.0; Matbench v0.1, MIT), geometry by matterloop",
     "phonon": "Petretto et al., Sci. Data 5, 180065 (2018) (CC-BY 4.0), PBEsol geometries of Materials Project entries",
 }
 
@@ -178,8 +187,6 @@ def singles(work: Path, until: float) -> None:
 
 def genes(work: Path, until: float) -> None:
     """Space group and genes of the published geometries."""
-    from matterloop.represent.wyckoff_gene import gene
-
     def compute(part) -> list[dict]:
         return [{"material_id": m, "space_group": g.space_group, "gene": g.key, "anonymous": g.anonymous}
                 for m, g in zip(part.material_id, gene(crystals_of(part), SYMPREC), strict=True)]
@@ -199,8 +206,6 @@ def element_energies(work: Path) -> dict[int, float]:
 
 def queue(work: Path):
     """Structures in the order in which they are relaxed: near the hull of the single points and small first, wished-for chemistry before the rest."""
-    from matterloop.measure.hull import Hull
-
     frame = structures(work)
     energy = {x["material_id"]: x["energy_per_atom"] for x in read_lines(work / "singles.jsonl") if "failed" not in x}
     frame = frame[frame.material_id.isin(energy.keys())].reset_index(drop=True)
@@ -216,32 +221,30 @@ def queue(work: Path):
     return frame.assign(cost=cost, above=above).sort_values(["cost", "material_id"], kind="stable", ignore_index=True)
 
 
+def finished(one: RelaxedOne) -> dict:
+    """What is kept of a relaxation: energy, and the crystal as lattice and free Wyckoff parameters."""
+    record = {"status": one.status, "reason": one.reason, "steps": one.steps}
+    if one.failed:
+        return record
+    try:
+        symmetry = analyse(one.crystal, SYMPREC)[0]
+        parameters, found = free_parameters(symmetry)[0], from_symmetry(symmetry)
+    except BadInput as error:
+        return record | {"status": "failed", "reason": f"symmetry of the relaxed crystal: {error}"}
+    return record | {"energy_per_atom": one.energy_per_atom, "fmax": one.fmax, "smax": one.smax, "space_group": parameters.space_group, "lattice": parameters.lattice,
+                     "sites": parameters.sites, "gene": found.key, "anonymous": found.anonymous}
+
+
 def relax(work: Path, until: float, batch: int = 400) -> None:
     """Relax with the symmetry kept, cell free; each crystal is one line as soon as it is done."""
-    from matterloop.crystal.symmetry import analyse
-    from matterloop.crystal.wyckoff import free_parameters
-    from matterloop.measure.relax import RelaxedOne
-    from matterloop.measure.relax import relax as minimise
-    from matterloop.represent.wyckoff_gene import from_symmetry
-
     oracle, path = registry.load("chgnet", role="potential"), work / "relaxed.jsonl"
     done = {x["material_id"] for x in read_lines(path)}
     frame = queue(work)
     rest, begin, count = frame[~frame.material_id.isin(done)], time.monotonic(), 0
 
     def finish(names: list[str], i: int, one: RelaxedOne) -> None:
-        if one.status == "stopped":
-            return
-        record = {"material_id": names[i], "status": one.status, "reason": one.reason, "steps": one.steps}
-        if not one.failed:
-            try:
-                symmetry = analyse(one.crystal, SYMPREC)[0]
-                parameters, gene = free_parameters(symmetry)[0], from_symmetry(symmetry)
-                record |= {"energy_per_atom": one.energy_per_atom, "fmax": one.fmax, "smax": one.smax, "space_group": parameters.space_group,
-                           "lattice": parameters.lattice, "sites": parameters.sites, "gene": gene.key, "anonymous": gene.anonymous}
-            except BadInput as error:
-                record |= {"status": "failed", "reason": f"symmetry of the relaxed crystal: {error}"}
-        append(path, record)
+        if one.status != "stopped":
+            append(path, {"material_id": names[i], **finished(one)})
 
     for start in range(0, len(rest), batch):
         if time.monotonic() > until:
@@ -280,55 +283,90 @@ def kind_of(reason: str) -> str:
     return re.sub(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?", "#", reason)[:100]
 
 
+def built_rows(work: Path, rows: list[dict]) -> list[dict]:
+    """Rows of phases built by recipes/reference_built.py: the lowest of each formula and wanted space group, if it lies near the hull of everything."""
+    found: dict[tuple[str, int], dict] = {}
+    for x in read_lines(work / "built.jsonl"):
+        key = (x["formula"], x["wanted_group"])
+        if x["status"] == "converged" and x["energy_per_atom"] < found.get(key, {"energy_per_atom": np.inf})["energy_per_atom"]:
+            found[key] = x
+    listed = list(found.values())
+    shares = [composition_of(x["formula"]) for x in listed]
+    held = [np.nanmin([r["energy_per_atom"], r["relaxed_energy_per_atom"]]) for r in rows]
+    elements = element_energies(work)
+    known = Hull([*(dict(zip(r["elements"].tolist(), r["counts"].tolist(), strict=True)) for r in rows), *({z: 1} for z in elements)], [*held, *elements.values()],
+                 list(map(str, range(len(rows) + len(elements)))), "mp2020", "chgnet")
+    energies = [x["energy_per_atom"] for x in listed]
+    above = known.energy_above(shares, energies, missing="report").above
+    keep = (above > -FALSE_DEPTH) & (above < BUILT_NEAR)  # far below everything known: a hole of the potential; far above: the wrong structure
+    print(f"built: {len(listed)} formulas, {int(keep.sum())} near the hull, {int((above <= -FALSE_DEPTH).sum())} too far below, {int((above >= BUILT_NEAR).sum())} too far above")
+    out = []
+    for x, composition, good_one in zip(listed, shares, keep, strict=True):
+        if good_one:
+            counts = reduced(composition)
+            out.append({
+                "material_id": f"built-{x['formula']}-{x['space_group']}", "formula": reduced_formula(composition), "elements": np.array([z for z, _ in counts], dtype=np.uint8),
+                "counts": np.array([n for _, n in counts], dtype=np.uint16), "n_atoms": Gene.parse(x["gene"]).atoms, "source": "built", "space_group": x["space_group"],
+                "gene": x["gene"], "anonymous": x["anonymous"], "energy_per_atom": np.nan, "fmax": np.nan, "pressure": np.nan, "protocol": BUILT} | relaxed_columns(x))
+    return out
+
+
+def relaxed_columns(x: dict) -> dict:
+    """The columns of a relaxed crystal."""
+    return {"relaxed_energy_per_atom": x["energy_per_atom"], "relaxed_space_group": x["space_group"], "relaxed_gene": "",
+            "sites": ".".join(f"{periodic_table.symbol(z)}_{letter}" for letter, z, _ in x["sites"]), "lattice": np.array(x["lattice"], dtype=np.float32),
+            "parameters": np.array([v for site in x["sites"] for v in site[2]], dtype=np.float32)}
+
+
 def write(work: Path) -> None:
     """Join what the work files hold into the shipped table."""
     import pandas as pd
 
     frame = structures(work)
     single = {x["material_id"]: x for x in read_lines(work / "singles.jsonl")}
-    gene = {x["material_id"]: x for x in read_lines(work / "genes.jsonl")}
+    known = {x["material_id"]: x for x in read_lines(work / "genes.jsonl")}
     relaxed = {x["material_id"]: x for x in read_lines(work / "relaxed.jsonl")}
     left_out = {m: single[m]["failed"] for m in frame.material_id if "failed" in single.get(m, {})}
     frame = frame[[m in single and m not in left_out for m in frame.material_id]].reset_index(drop=True)
     rows, unfit, tried = [], {}, 0
     for r, composition in zip(frame.itertuples(), compositions(crystals_of(frame)), strict=True):
-        one, g, x = single[r.material_id], gene.get(r.material_id, {}), relaxed.get(r.material_id)
+        one, g, x = single[r.material_id], known.get(r.material_id, {}), relaxed.get(r.material_id)
         counts = reduced(composition)
         row = {
             "material_id": r.material_id, "formula": reduced_formula(composition), "elements": np.array([z for z, _ in counts], dtype=np.uint8),
             "counts": np.array([n for _, n in counts], dtype=np.uint16), "n_atoms": r.atoms, "source": r.source, "space_group": g.get("space_group", 0),
             "gene": g.get("gene", ""), "anonymous": g.get("anonymous", ""), "energy_per_atom": one["energy_per_atom"], "fmax": one["fmax"],
-            "pressure": one["pressure"], "protocol": "published geometry, single point", "relaxed_energy_per_atom": np.nan, "relaxed_space_group": 0,
+            "pressure": one["pressure"], "protocol": PUBLISHED, "relaxed_energy_per_atom": np.nan, "relaxed_space_group": 0,
             "relaxed_gene": "", "sites": "", "lattice": None, "parameters": None}
         if x is not None:
             tried += 1
             if why := good(x, one["energy_per_atom"]):
                 unfit[r.material_id] = why
             else:
-                row |= {"protocol": "relaxed", "relaxed_energy_per_atom": x["energy_per_atom"], "relaxed_space_group": x["space_group"],
-                        "relaxed_gene": "" if x["gene"] == row["gene"] else x["gene"],
-                        "sites": ".".join(f"{periodic_table.symbol(z)}_{letter}" for letter, z, _ in x["sites"]), "lattice": np.array(x["lattice"], dtype=np.float32),
-                        "parameters": np.array([v for site in x["sites"] for v in site[2]], dtype=np.float32)}
+                row |= {"protocol": RELAXED, **relaxed_columns(x), "relaxed_gene": "" if x["gene"] == row["gene"] else x["gene"]}
         rows.append(row)
+    rows += built_rows(work, rows)
     table = pd.DataFrame(rows).astype({"n_atoms": np.int16, "space_group": np.int16, "relaxed_space_group": np.int16, "fmax": np.float32, "pressure": np.float32,
                                        "source": "category", "protocol": "category"})
-    done = np.isfinite(table.relaxed_energy_per_atom)
+    done = table.protocol == RELAXED
     fall = (table.energy_per_atom - table.relaxed_energy_per_atom)[done]
     steps = [relaxed[m]["steps"] for m in table.material_id[done]]
     facts = {
-        "structures": len(table), "relaxed": int(done.sum()), "without_gene": int((table.gene == "").sum()), "formulas": int(table.formula.nunique()),
+        "structures": len(table), "relaxed": int(done.sum()), "built": int((table.protocol == BUILT).sum()), "without_gene": int((table.gene == "").sum()), "formulas": int(table.formula.nunique()),
         "published_minus_relaxed_eV_per_atom": {
             "structures": int(done.sum()), "mean": float(fall.mean()), **{f"percentile_{p}": float(np.percentile(fall, p)) for p in (5, 25, 50, 75, 90, 95, 99)}},
         "relaxation_steps": {"mean": float(np.mean(steps)), "largest": int(np.max(steps))}, "gene_changed_by_relaxation": int((table.relaxed_gene != "").sum()),
         "sources": {k: int(v) for k, v in table.source.value_counts().items()}, "left_out": left_out,
         "relaxations_not_used": {"tried": tried, "not_used": len(unfit), **pd.Series([kind_of(w) for w in unfit.values()], dtype=str).value_counts().to_dict()}}
     write_table("compounds_chgnet", table, {
-        "what": "CHGNet energies of Materials Project structures, and their geometry where our engine has relaxed it",
-        "protocol": f"energy_per_atom: published geometry, single point; relaxed_energy_per_atom: symmetry kept, cell free, {PROTOCOL}",
-        "made_by": "recipes/reference_compounds.py read singles genes relax write", "credit": "; ".join(CREDIT.values()), "licence": "CC-BY 4.0", **potential_facts(),
+        "what": "CHGNet energies of Materials Project structures, their geometry where our engine has relaxed it, and phases built where the data have a formula only",
+        "protocol": f"energy_per_atom: published geometry, single point; relaxed_energy_per_atom: symmetry kept, cell free, {PROTOCOL}; built: elements put into a "
+                    "structure of the same space group and ratio for formulas on the hull of matbench_mp_e_form, relaxed likewise, kept from "
+                    f"{-FALSE_DEPTH} to {BUILT_NEAR} eV/atom above the hull of the others",
+        "made_by": "recipes/reference_compounds.py read singles genes relax write; recipes/reference_built.py", "credit": "; ".join(CREDIT.values()), "licence": "CC-BY 4.0", **potential_facts(),
         "columns": {
             "elements": "atomic numbers", "counts": "atoms of each in the reduced formula", "n_atoms": "atoms in the published cell", "space_group": f"within {SYMPREC} Å, 0: not found",
-            "gene": "Wyckoff gene of the published geometry", "anonymous": "the same without elements", "energy_per_atom": "eV/atom at the published geometry, which is not CHGNet's minimum",
+            "gene": "Wyckoff gene of the published geometry", "anonymous": "the same without elements", "energy_per_atom": "eV/atom at the published geometry, which is not CHGNet's minimum; empty for built phases",
             "fmax": "largest force there, eV/Å", "pressure": "pressure there, GPa", "relaxed_energy_per_atom": "eV/atom, empty where not relaxed",
             "relaxed_gene": "empty where unchanged", "sites": "element and Wyckoff letter of the relaxed crystal in the standard setting",
             "lattice": "free lattice parameters in the order of crystal/lattice.FREE, Å and degrees", "parameters": "free site parameters, all sites in order"},

@@ -24,7 +24,7 @@ from ..crystal.wyckoff import Parameters, from_parameters, position
 from .hull import Hull
 
 Composition = Mapping[int, float]
-RELAXED, PUBLISHED, USER = "relaxed", "published geometry, single point", "user's own"
+RELAXED, PUBLISHED, BUILT, USER = "relaxed", "published geometry, single point", "built by substitution, relaxed", "user's own"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Phases:
     names         what to call them: a material id, an element with its structure, a user's own name
     compositions  {atomic number: count} of each, reduced
     energies      (phases,) eV/atom
-    protocols     how each energy was computed: RELAXED, PUBLISHED or USER
+    protocols     how each energy was computed: RELAXED, PUBLISHED, BUILT or USER
     errors        rows that could not be used, as BadInput with file, row and field
     """
 
@@ -95,7 +95,8 @@ def phases(potential: str = "chgnet") -> Phases:
     """All reference phases that ship for `potential`: every compound, and every sound structure of the elements.
 
     A compound relaxed by our engine counts with its relaxed energy, any other with its energy at the published geometry, which lies above
-    (`about["unrelaxed_offset"]` says by how much). Missing for a potential without shipped phases.
+    (`about["unrelaxed_offset"]` says by how much). Built ones are called "built-FORMULA-SPACEGROUP": the formula is known, the geometry is
+    ours. Missing for a potential without shipped phases.
     """
     elements, compounds = _elements(potential), _compounds(potential)
     elements = elements[elements.sound]
@@ -103,13 +104,13 @@ def phases(potential: str = "chgnet") -> Phases:
     energies = np.where(relaxed, compounds.relaxed_energy_per_atom, compounds.energy_per_atom)
     card = _card("compounds", potential)
     facts = card.get("facts", {})
-    about = {"compounds": len(compounds), "relaxed": int(relaxed.sum()), "element_structures": len(elements),
+    about = {"compounds": len(compounds), "relaxed": int((compounds.protocol == RELAXED).sum()), "built": int((compounds.protocol == BUILT).sum()), "element_structures": len(elements),
              "unrelaxed_offset": facts.get("published_minus_relaxed_eV_per_atom", {}), "tables": {
                  kind: _card(kind, potential)["sha256"] for kind in ("elements", "compounds")}}
     return Phases(
         (*(f"{e} {p}" for e, p in zip(elements.element, elements.prototype, strict=True)), *compounds.material_id),
         (*({number(e): 1} for e in elements.element), *(dict(zip(z.tolist(), n.tolist(), strict=True)) for z, n in zip(compounds.elements, compounds.counts, strict=True))),
-        np.concatenate([elements.energy_per_atom.to_numpy(), energies]), (*[RELAXED] * len(elements), *(RELAXED if r else PUBLISHED for r in relaxed)),
+        np.concatenate([elements.energy_per_atom.to_numpy(), energies]), (*[RELAXED] * len(elements), *map(str, compounds.protocol)),
         card["scheme"], potential, about)
 
 
