@@ -25,6 +25,7 @@ from matterloop.crystal.lattice import from_parameters, parameters
 from matterloop.crystal.prototypes import Prototype, from_crystals
 from matterloop.crystal.state import Crystals
 from matterloop.crystal.symmetry import Symmetry, analyse
+from matterloop.generate.library import template_of
 from matterloop.generate.random_search import BRAVAIS, bravais
 from matterloop.generate.volume import element_group
 
@@ -85,7 +86,7 @@ def similarity(counts: np.ndarray, strength: float = 3.0) -> np.ndarray:
         inside = (distance >= low) & (distance < high)
         prior[inside] = max(counts[inside].sum() / max(expected[inside].sum(), 1e-9), 0.02)
     table = np.log((counts + strength) / (expected + strength / prior))
-    np.fill_diagonal(table, 3.0)  # an element kept in place; chosen between 2 and 5 on the training part, where it hardly matters
+    np.fill_diagonal(table, 5.0)  # an element kept in place: above every swap
     return table
 
 
@@ -127,6 +128,15 @@ def volumes(compositions, per_atom) -> tuple[np.ndarray, np.ndarray]:
         like = [w for w in range(1, 95) if alone[w] and element_group(w) == element_group(z)]
         alone[z] = np.mean(alone[like] if like else alone[alone > 0])
     return alone, pair
+
+
+def packing(anonymous: list[str], excess: np.ndarray, shrink: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Structure types with at least three members, and the median of ln(volume / model) of each, shrunk by n / (n + shrink)."""
+    members = defaultdict(list)
+    for name, value in zip(anonymous, excess, strict=True):
+        members[name].append(value)
+    kept = {name: np.median(v) * len(v) / (len(v) + shrink) for name, v in sorted(members.items()) if len(v) >= 3}
+    return np.array(list(kept)), np.array(list(kept.values()))
 
 
 def shortest(prototype: Prototype) -> dict[tuple[int, int], float]:
@@ -183,7 +193,7 @@ def priors(crystals: dict[str, Crystals]) -> dict[str, np.ndarray]:
 
 def write(folder: Path, name: str, arrays: dict[str, np.ndarray], card: dict) -> None:
     path = folder / f"{name}.npz"
-    np.savez_compressed(path, **{k: v.astype(np.float32) for k, v in arrays.items()})
+    np.savez_compressed(path, **{k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in arrays.items()})
     print(write_card(path, made_by="python recipes/build_element_tables.py ../shared/data", credit=CREDIT, **card).read_text(encoding="utf-8"))
 
 
@@ -200,9 +210,14 @@ def main() -> None:
     fractions = {what: [{z: n / p.atoms for z, n in zip(p.parents, p.counts)} for p in held if max(p.parents) <= MAX] for what, held in standard.items()}
     per_atom = {what: np.array([p.volume / p.atoms for p in held if max(p.parents) <= MAX]) for what, held in standard.items()}
     alone, pair = volumes(fractions["train"], per_atom["train"])
-    predicted = np.array([sum(x * alone[z] for z, x in c.items()) + sum(
-        x * y * pair[a, b] for (a, x), (b, y) in itertools.combinations(c.items(), 2)) for c in fractions["test"]])
-    error = predicted / per_atom["test"] - 1
+    predicted = {what: np.array([sum(x * alone[z] for z, x in c.items()) + sum(
+        x * y * pair[a, b] for (a, x), (b, y) in itertools.combinations(c.items(), 2)) for c in held]) for what, held in fractions.items()}
+    types = {what: [template_of(p).anonymous for p in held if max(p.parents) <= MAX] for what, held in standard.items()}
+    names, loose = packing(types["train"], np.log(per_atom["train"] / predicted["train"]))
+    known = dict(zip(names.tolist(), loose.tolist()))
+    error = predicted["test"] / per_atom["test"] - 1
+    typed = np.array([t in known for t in types["test"]])
+    with_type = predicted["test"] * np.exp([known.get(t, 0.0) for t in types["test"]]) / per_atom["test"] - 1
     seen = {tuple(sorted((z, round(x, 6)) for z, x in c.items())) for c in fractions["train"]}
     fresh = np.array([tuple(sorted((z, round(x, 6)) for z, x in c.items())) not in seen for c in fractions["test"]])
     write(options.out, "random_priors", priors(train), {
@@ -212,11 +227,14 @@ def main() -> None:
     write(options.out, "element_similarity", {"log_ratio": similarity(counts), "swaps": counts}, {
         "what": "ln of observed over expected swaps of two elements within a structure type, elements 1..94 by atomic number, smoothed",
         "crystals": len(standard["train"]), "pairs_of_compounds": int(counts.sum() / 2), "pairs_of_elements": int((counts > 0).sum() / 2)})
-    write(options.out, "element_volumes", {"element": alone, "pair": pair, "contact": contacts(standard["train"])}, {
-        "what": "volume per atom = sum x_a element[a] + sum_(a<b) x_a x_b pair[a, b], Å^3; contact: 2 % quantile of the shortest distance of a pair, Å",
+    write(options.out, "element_volumes", {"element": alone, "pair": pair, "contact": contacts(standard["train"]), "type": names, "type_excess": loose}, {
+        "what": "volume per atom = sum x_a element[a] + sum_(a<b) x_a x_b pair[a, b], Å^3; contact: 2 % quantile of the shortest distance of a pair, Å; "
+        "type_excess: median ln(volume / model) of a structure type (anonymous Wyckoff gene) of at least three members, shrunk by n / (n + 1)",
         "crystals": len(standard["train"]), "elements": len(Counter(z for c in fractions["train"] for z in c)),
         "test_crystals": len(error), "test_mean_absolute_error_percent": round(100 * float(np.abs(error).mean()), 2),
         "test_median_absolute_error_percent": round(100 * float(np.median(np.abs(error))), 2), "test_bias_percent": round(100 * float(error.mean()), 2),
+        "types": len(names), "test_of_a_known_type": int(typed.sum()),
+        "test_known_type_error_percent_without_and_with_type": [round(100 * float(np.abs(e[typed]).mean()), 2) for e in (error, with_type)],
         "test_unseen_formulas": int(fresh.sum()), "test_unseen_mean_absolute_error_percent": round(100 * float(np.abs(error[fresh]).mean()), 2)})
 
 

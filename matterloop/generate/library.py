@@ -20,7 +20,7 @@ from ..crystal.composition import reduced_formula
 from ..crystal.prototypes import Prototype, aflow, classics, split_orbits
 from ..represent.wyckoff_gene import Gene, gene
 from .similarity import similarity
-from .volume import MAX_Z, contacts, volume_from_parent, volume_per_atom
+from .volume import MAX_Z, contacts, type_excess, volume_from_parent, volume_per_atom
 
 # Further members of classic types, elements in the order of the type's site labels: what may sit where, from general chemical knowledge.
 MEMBERS: dict[str, str] = {
@@ -146,11 +146,18 @@ class Template:
         return _spacing(p) / (p.volume / p.atoms) ** (1 / 3)
 
     def volume(self, species: Sequence[int]) -> float:
-        """Predicted volume in Å^3 per atom with `species` on the labels."""
+        """Predicted volume in Å^3 per atom with `species` on the labels: the model, corrected by the type's or else the parent's packing."""
         new = self.composition(species)
-        if self.parent_volume is None:
+        if tuple(species) == self.parents and self.parent_volume is not None:
+            return self.parent_volume
+        if (excess := type_excess(self.anonymous)) is not None:
+            return volume_per_atom(new) * math.exp(excess)
+        if self.parent_volume is not None:
+            return volume_from_parent(new, self.composition(self.parents), self.parent_volume)
+        archetype = self.prototype.parents
+        if max(archetype) > MAX_Z:
             return volume_per_atom(new)
-        return volume_from_parent(new, self.composition(self.parents), self.parent_volume)
+        return volume_from_parent(new, self.composition(archetype), self.prototype.volume / self.prototype.atoms)
 
     def tightness(self, species: Sequence[int], volume: float) -> float:
         """Smallest ratio of a distance to the shortest usual one of its pair of elements, at `volume` Å^3 per atom."""

@@ -13,13 +13,15 @@ import numpy as np
 
 from ..archive.shipped import read_arrays
 
+KEPT = 5.0  # ln units of an element that stays: above every swap
+
 
 @cache
 def similarity() -> np.ndarray:
-    """(119, 119) ln of observed over expected swaps by atomic number; 3 on the diagonal, -4 beyond plutonium and for number 0. Read-only."""
+    """(119, 119) ln of observed over expected swaps by atomic number; KEPT on the diagonal, -4 beyond plutonium and for number 0. Read-only."""
     table = np.full((119, 119), -4.0)
     mined = read_arrays("element_similarity")["log_ratio"]
     table[1 : len(mined), 1 : len(mined)] = mined[1:, 1:]
-    np.fill_diagonal(table, 3.0)
+    np.fill_diagonal(table, KEPT)
     table.setflags(write=False)
     return table

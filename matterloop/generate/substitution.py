@@ -41,6 +41,7 @@ CARD = Card(
 )
 
 NEUTRAL_BONUS = 3.0  # ln units by which a charge-balanced formula is preferred
+STAY = 2.5  # ln units by which an element stays on its site when elements are drawn
 UNBALANCED_KEPT = 0.3  # share of the unbalanced drafts that are looked at
 TIGHTEST = 0.80  # a proposal whose shortest distance is below this share of the usual shortest one of its pair is dropped
 MAX_SAME_FORMULA = 3
@@ -223,7 +224,9 @@ class _Chooser:
         self.ask = ask
         self.palette = np.zeros(119, bool)
         self.palette[[z for z in ask.palette if z < 119]] = True
-        self.likelihood = np.exp(similarity() / temperature)
+        table = similarity().copy()
+        np.fill_diagonal(table, STAY)
+        self.likelihood = np.exp(table / temperature)
         self.roles = {name: np.isin(np.arange(119), list(members)) for name, members in ROLES.items()}
         self.groups = [np.isin(np.arange(119), list(g & ask.palette)) for g in ask.any_of]
 

@@ -1,6 +1,7 @@
 """Predicted volumes and shortest sensible distances of a composition, from tables fitted to Materials Project crystals.
 
-Volume per atom: sum_a x_a V_a + sum_(a<b) x_a x_b W_ab, with fractions x, element volumes V and pair terms W (ridge regression, see
+Volume per atom: sum_a x_a V_a + sum_(a<b) x_a x_b W_ab, with fractions x, element volumes V and pair
+terms W (ridge regression), times a factor of the structure type where three members are known; see
 recipes/build_element_tables.py and the card of `element_volumes` for the error on held-out crystals).
 """
 
@@ -41,7 +42,13 @@ def element_group(z: int) -> int:
 
 @cache
 def _tables() -> dict[str, np.ndarray]:
-    return {name: values.astype(np.float64) for name, values in read_arrays("element_volumes").items()}
+    held = read_arrays("element_volumes")
+    return {name: values.astype(np.float64) if values.dtype.kind == "f" else values for name, values in held.items()}
+
+
+@cache
+def _types() -> dict[str, float]:
+    return dict(zip(_tables()["type"].tolist(), _tables()["type_excess"].tolist(), strict=True))
 
 
 def volume_per_atom(composition: Mapping[int, float]) -> float:
@@ -54,6 +61,11 @@ def volume_per_atom(composition: Mapping[int, float]) -> float:
     value = sum(f * table["element"][z] for z, f in x.items())
     value += sum(f * g * table["pair"][a, b] for (a, f), (b, g) in itertools.combinations(x.items(), 2))
     return float(max(value, 0.4 * sum(f * table["element"][z] for z, f in x.items()), 3.0))
+
+
+def type_excess(anonymous: str) -> float | None:
+    """ln of the usual volume of a structure type (anonymous Wyckoff gene) over the model of its compositions; None where fewer than three are known."""
+    return _types().get(anonymous)
 
 
 def volume_from_parent(composition: Mapping[int, float], parent: Mapping[int, float], parent_volume: float) -> float:
