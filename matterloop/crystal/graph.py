@@ -86,7 +86,7 @@ class Within:
         if self.half:
             return Graph(j, i, shift)
         receivers, order = torch.sort(torch.cat([i, j]), stable=True)
-        return Graph(torch.cat([j, i])[order], receivers, torch.cat([shift, -shift])[order])
+        return Graph(torch.cat([j, i]).index_select(0, order), receivers, torch.cat([shift, -shift]).index_select(0, order))
 
     def _refuse_flat(self, crystals: Crystals) -> None:
         height = 1 / torch.linalg.inv(crystals.cell).norm(dim=-2)  # (B, 3) distance of lattice planes, Å
@@ -120,19 +120,21 @@ class Within:
         return parts[0] if len(parts) == 1 else tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
     def _images(self, i: Tensor, j: Tensor, step: Tensor, triangle: Tensor, periodic: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The images of the pairs i, j (pairs,) within the sphere, listed axis by axis."""
-        own = i == j
-        rest = torch.full((len(i),), self.radius**2, dtype=step.dtype, device=step.device)  # squared length still free
-        found: list[Tensor] = []  # integer shifts along c, then b, then a
-        known: list[Tensor] = []  # step + shift along the axes already decided
+        """The images of the pairs i, j (pairs,) within the sphere, listed axis by axis; a row is one choice of the shifts decided so far."""
+        step, triangle, periodic = (x.T.contiguous() for x in (step, triangle, periodic))
+        pair = torch.arange(len(i), device=i.device)
+        own = i == j  # and no shift yet that tells one side from the other
+        rest = torch.full_like(step[0], self.radius**2)  # squared length still free
+        found: list[Tensor] = []  # shifts along c, then b, then a
+        known: list[Tensor] = []  # step + shift along the same
         for axis in (2, 1, 0):
-            slope = triangle[:, 4 * axis]
-            off = sum((x * triangle[:, 3 * other + axis] for x, other in zip(known, (2, 1), strict=False)), torch.zeros_like(rest))
-            middle = -step[:, axis] - off / slope
+            at = (lambda x: x) if axis == 2 else (lambda x, pair=pair: x.index_select(0, pair))
+            slope, begin, still = at(triangle[4 * axis]), at(step[axis]), at(periodic[axis])
+            off = sum((x * at(triangle[3 * other + axis]) for x, other in zip(known, (2, 1), strict=False)), torch.zeros_like(rest))
+            middle = -begin - off / slope
             half = rest.clamp(min=0).sqrt() / slope.abs() + 1e-9
             low, high = torch.ceil(middle - half), torch.floor(middle + half)
             low = torch.where(own, low.clamp(min=1 if axis == 0 else 0), low)  # of an atom's own images only those on the positive side
-            still = periodic[:, axis]
             flat = (middle.abs() <= half).to(low) - 1  # 0 if the unshifted atom is within reach, -1 if not
             low, high = torch.where(still, low, 0), torch.where(still, high, flat)
             if axis == 0:
@@ -140,15 +142,16 @@ class Within:
             many = (high - low + 1).clamp(min=0).long()
             row = torch.arange(len(many), device=many.device).repeat_interleave(many)
             shift = runs(low.long(), many)
-            i, j, step, triangle, periodic, own = i[row], j[row], step[row], triangle[row], periodic[row], own[row]
+            take = lambda x, row=row: x.index_select(0, row)
+            pair, found = take(pair), [*(take(x) for x in found), shift]
+            last = take(begin) + shift
+            rest = take(rest) - (last * take(slope) + take(off)).square()
             if axis:
-                own = own & (shift == 0)
-            known = [*(x[row] for x in known), step[:, axis] + shift]
-            found = [shift, *(x[row] for x in found)]
-            length = known[-1] * triangle[:, 4 * axis] + off[row]
-            rest = rest[row] - length.square()
-        keep = rest > 0
-        return i[keep], j[keep], torch.stack(found, -1)[keep]
+                own = take(own) & (shift == 0)
+                known = [*(take(x) for x in known), last]
+        keep = (rest > 0).nonzero()[:, 0]
+        pair, (c, b, a) = pair.index_select(0, keep), (x.index_select(0, keep) for x in found)
+        return i.index_select(0, pair), j.index_select(0, pair), torch.stack([a, b, c], -1)
 
     def _large(self, crystals: Crystals, which: int) -> tuple[Tensor, Tensor, Tensor]:
         """Every pair once of one crystal of many atoms: (i, j, shift), i ascending."""
