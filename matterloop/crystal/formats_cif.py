@@ -87,9 +87,9 @@ def frame_of(block: Block, most_atoms: int = 500) -> Frame:
         _refuse_disorder(occupancy, names)
     cell = cell_of(lengths, angles)
     operations = _operations(block, lengths, angles, notes)
-    points: object = list(zip(*frac, strict=True))
+    points = np.array(frac).T
     if len(operations) > 1:
-        points, species, more = expanded(snapped(np.array(frac).T, tokens), species, [plain(x) for x in (labels or names)], operations, np.array(cell), most_atoms)
+        points, species, more = expanded(snapped(points, tokens), species, [plain(x) for x in (labels or names)], operations, np.array(cell), most_atoms)
         notes += more
     _compare_formula(items, species, notes)
     return Frame(cell, species, points, notes=notes, name=block.name)

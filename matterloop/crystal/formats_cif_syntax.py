@@ -122,7 +122,7 @@ def plain(token: str) -> str:
     return token
 
 
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?:\(\d+\))?")
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?:\(\d+\))?", re.ASCII)
 
 
 def real(token: str, field: str) -> float:
@@ -142,6 +142,7 @@ def reals(tokens: list[str], field: str) -> list[float]:
         values = list(map(float, tokens))  # the fast way; anything unusual goes the careful way
     except ValueError:
         return [real(t, field) for t in tokens]
-    if not all(map(math.isfinite, values)) or "_" in "".join(tokens):
+    joined = "".join(tokens)
+    if not all(map(math.isfinite, values)) or "_" in joined or not joined.isascii():  # Python reads 1_0 and foreign digits too
         return [real(t, field) for t in tokens]
     return values

@@ -19,7 +19,9 @@ from .formats_frame import Frame
 
 _PAIR = re.compile(r"""([^\s=]+)\s*=\s*("(?:[^"\\]|\\.)*"|\{[^}]*\}|\[[^\]]*\]|[^\s"]+)|(\S+)""")
 _UNSAFE = re.compile(r"""[^ -~]|["\\=]""")
-_KINDS = {"R": np.float64, "I": np.int64, "L": np.bool_, "S": np.str_}
+_CONVERT = {
+    "R": lambda column: list(map(float, column)), "I": lambda column: list(map(int, column)), "S": list,
+    "L": lambda column: [word in ("T", "True", "true", "1") for word in column]}
 ALIASES = {"force": "forces", "magmoms": "magmom", "charges": "charge", "free_energy": ""}  # "" = known and left out
 MAX_COLUMNS = 100
 
@@ -36,7 +38,7 @@ def _comment(line: str) -> dict[str, str]:
 
 def _columns(spec: str) -> list[tuple[str, str, int]]:
     parts = spec.split(":")
-    if len(parts) % 3 or not all(w.isdigit() and 0 < int(w) <= MAX_COLUMNS for w in parts[2::3]) or not all(k in _KINDS for k in parts[1::3]):
+    if len(parts) % 3 or not all(w.isdigit() and 0 < int(w) <= MAX_COLUMNS for w in parts[2::3]) or not all(k in _CONVERT for k in parts[1::3]):
         raise BadInput(f"{spec[:80]!r} is not name:kind:count triples with kinds R, I, L, S", field="Properties")
     columns = list(zip(parts[0::3], parts[1::3], map(int, parts[2::3]), strict=True))
     names = [n for n, _, _ in columns]
@@ -63,15 +65,15 @@ def _truths(text: str) -> tuple[bool, ...]:
 
 
 def _species(words: np.ndarray) -> np.ndarray:
-    names, inverse = np.unique(words, return_inverse=True)
-    numbers = []
-    for name in names.tolist():
+    words = words.tolist()
+    numbers = {}
+    for name in dict.fromkeys(words):
         if name in ("D", "T"):
             raise BadInput(f"isotopes are not told apart here: write H for {name}", field="species")
         if name != "X" and name not in NUMBER:
             raise BadInput(str(Missing("element", name, NUMBER)), field="species")
-        numbers.append(NUMBER.get(name, 0))
-    return np.array(numbers, dtype=np.int64)[inverse]
+        numbers[name] = NUMBER.get(name, 0)
+    return np.array([numbers[w] for w in words], dtype=np.int64)
 
 
 def frames(text: str, most_atoms: int = 500) -> Iterator[tuple[int, Frame | BadInput]]:
@@ -108,19 +110,14 @@ def _frame(comment: str, rows: list[str], first_line: int) -> Frame:
     for i, row in enumerate(words):
         if len(row) != width:
             raise BadInput(f"line {first_line + i} has {len(row)} columns, {width} announced", field="Properties")
-    table = np.array(words)
-    data, begin = {}, 0
+    table, data, begin = list(zip(*words, strict=True)), {}, 0  # by column
     for name, kind, count in columns:
-        part = table[:, begin : begin + count]
+        part = table[begin : begin + count]
         begin += count
-        if kind == "L":
-            value = np.isin(part, ["T", "True", "true", "1"])
-        else:
-            try:
-                value = part if kind == "S" else part.astype(_KINDS[kind])
-            except (ValueError, OverflowError):
-                raise BadInput("a value is not a number", field=name) from None
-        data[name] = value[:, 0] if count == 1 else value
+        try:
+            data[name] = np.array([_CONVERT[kind](column) for column in part]).T if count > 1 else np.array(_CONVERT[kind](part[0]))
+        except (ValueError, OverflowError):
+            raise BadInput("a value is not a number", field=name) from None
     cart = data.pop("pos", data.pop("positions", None))
     if cart is None or cart.shape != (len(rows), 3) or cart.dtype != np.float64:
         raise BadInput("there is no column pos:R:3", field="Properties")
@@ -154,7 +151,7 @@ def _filled(keys: dict[str, str], cart: np.ndarray, species: np.ndarray, data: d
         frame.quantities[parts[0]] = Quantity(int(parts[1]), int(parts[2]), parts[3] == "T", parts[4].replace("_", " ").strip())
     for name, value in data.items():
         name = ALIASES.get(name, name)
-        if name and value.dtype != np.str_ and value.dtype.kind != "U":
+        if name and value.dtype.kind in "fib":
             rank = (frame.quantities.get(name) or STANDARD.get(name) or Quantity()).rank
             frame.site[name] = value.reshape(len(value), *value.shape[1:][: max(value.ndim - 2, 0)], 3, 3) if rank == 2 and value.shape[-1] == 9 else value
     if "virial" in keys:
