@@ -368,7 +368,7 @@ class RandomSearch:
             return None
         chance = np.array([math.exp(-0.5 * (k - units[0])) for k in units])
         tried = np.flatnonzero(weight > 0)
-        order = rng.permutation(tried) if len(tried) < 8 else rng.choice(tried, size=min(60, len(tried)), replace=False, p=weight[tried] / weight[tried].sum())
+        order = rng.choice(tried, size=len(tried), replace=False, p=weight[tried] / weight[tried].sum())
         for group in order.tolist():
             for k in rng.choice(units, size=len(units), replace=False, p=chance / chance.sum()).tolist():
                 fill = filling(group, tuple(k * n for _, n in formula))
