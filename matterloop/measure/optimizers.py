@@ -73,7 +73,7 @@ def fire_step(state: State, x: Tensor, value: Tensor, force: Tensor, owner: Tens
 
     P = F·v
     P > 0:  n <- n + 1;  if n > N_min: dt <- min(f_inc dt, dt_max), alpha <- f_alpha alpha
-    P <= 0: n <- 0; dt <- max(f_dec dt, dt_min); alpha <- alpha_0; x <- x - dt v / 2; v <- 0
+    P <= 0: x <- x - dt v / 2; v <- 0; n <- 0; dt <- max(f_dec dt, dt_min); alpha <- alpha_0
     v <- v + dt F;  v <- (1 - alpha) v + alpha |v| F/|F|;  x <- x + dt v
 
     symbol   variable            symbol            variable
@@ -91,10 +91,10 @@ def fire_step(state: State, x: Tensor, value: Tensor, force: Tensor, owner: Tens
     fresh = (velocity == 0).all(-1).to(x)
     resting = segment_sum(fresh, owner, size) == segment_sum(torch.ones_like(fresh), owner, size)  # first step: nothing went wrong yet
     faster = good & (downhill > PATIENCE)
-    dt = torch.where(faster, (dt * GROW).clamp(max=DT_MAX), torch.where(good | resting, dt, (dt * SHRINK).clamp(min=DT_MIN)))
-    alpha = torch.where(faster, alpha * ALPHA_SHRINK, torch.where(good, alpha, torch.full_like(alpha, ALPHA)))
     back = torch.where(good, torch.zeros_like(dt), dt / 2)
     x = x - back[owner, None] * velocity
+    dt = torch.where(faster, (dt * GROW).clamp(max=DT_MAX), torch.where(good | resting, dt, (dt * SHRINK).clamp(min=DT_MIN)))
+    alpha = torch.where(faster, alpha * ALPHA_SHRINK, torch.where(good, alpha, torch.full_like(alpha, ALPHA)))
     velocity = velocity * good.to(x)[owner, None]
     velocity = velocity + dt[owner, None] * force
     speed = dot(velocity, velocity, owner, size).sqrt() / dot(force, force, owner, size).sqrt().clamp(min=1e-300)
