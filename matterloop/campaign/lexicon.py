@@ -457,6 +457,8 @@ SMALL: dict[str, tuple[str, str]] = {
     "without": ("without, no, free of, free from, excluding, exclude, excludes, not containing, not contain, does not contain, do not contain, doesn't contain, don't contain, except, except for, avoiding, avoid, devoid of, lacking, but no, but not, "
                 "with no, without any, not including, do not use, don't use, not with, omitting, minus, with neither, neither, anything but, everything but, all but, nor, that contain no, contain no, containing no, and no, leaving out, not any",
                 "不含 不含有 无 不包含 不包括 排除 没有 不能含 不能含有 不要 避免 除 除了 不得含有 不得含 去除 不用 不使用"),
+    "absent": ("absent, excluded, forbidden, prohibited, banned, avoided, left out, not allowed, not permitted, not present, not wanted, not included, unwanted", "除外 不允许"),
+    "nothing_else": ("and nothing else, nothing else, and no other elements, and no other element, no other elements, and no others", "且不含其他元素 不含其他元素 无其他元素"),
     "except_tail": ("", "外 以外 之外 除外"),
     "contain": ("containing, contain, contains, with, including, include, includes, that contain, which contain, comprising, having, has, have, based on, made with, must contain, must include, rich with, and with, "
                 "built on, featuring, containing both, with both, that include", "含 含有 包含 包括 必须含 必须含有 必须包含 同时含有 同时含 具有 有 带有 基于"),
@@ -529,6 +531,24 @@ BEYOND: dict[str, tuple[str, str]] = {
     "disorder cannot be asked for": ("disordered, amorphous, glass, glasses, glassy", "无序 非晶 玻璃"),
     "a wish cannot ask for what is already known": ("known, reported, existing, experimental", "已知 已报道"),
     "conditions cannot be asked for yet": ("high pressure, high temperature, at high pressure, room temperature, at room temperature, ambient", "高压 高温 常温 室温"),
+}
+
+
+# Why something was not understood, in Chinese; what is missing here is shown in English.
+REASONS_ZH = {
+    "unknown word": "未知词", "unknown sign": "未知符号", "a number that belongs to nothing": "无所属的数字", "a unit without a number": "没有数值的单位",
+    "alternatives between different kinds of words cannot be expressed; both sides are taken as wanted": "不同种类词语之间的“或”无法表达, 两侧均按需要处理",
+    "say which range: a number with a unit": "请给出范围: 数值和单位", "say how much: a number with a unit": "请给出数值和单位", "say how many": "请给出个数",
+    "say which property this range is for": "请说明此范围属于哪个性质", "this exclusion cannot be expressed": "此排除条件无法表达",
+    "excluding a combination cannot be expressed; exclude elements or one class": "无法排除组合, 请排除元素或单个类别", "one formula per wish; ask once for each": "每次只能给一个化学式",
+    "how many of one element or group cannot be asked for; give a formula or the number of elements": "无法限定某一元素的个数, 请给出化学式或元素种数",
+    "how many of a list cannot be asked for; at least one of it, or all, can": "无法限定列表中的个数, 可要求至少一种或全部",
+    "an amount relative to others cannot be asked for; say which elements or a formula": "无法限定相对含量, 请给出元素或化学式",
+    "an application, not a property with a number: say which property must lie in which range": "这是用途而非带数值的性质, 请说明性质及其范围",
+    "magnetic order cannot be asked for yet": "尚不能指定磁有序", "price and abundance cannot be asked for yet": "尚不能指定价格或储量", "how likely a synthesis is cannot be asked for yet": "尚不能指定可合成性",
+    "dimensionality cannot be asked for yet": "尚不能指定维度", "the nature of the gap cannot be asked for yet": "尚不能指定带隙类型", "disorder cannot be asked for": "不能指定无序",
+    "a wish cannot ask for what is already known": "不能要求已知材料", "conditions cannot be asked for yet": "尚不能指定条件", "no prototype of this structure type is known": "没有此结构类型的原型",
+    "say which space group: a number from 1 to 230 or a symbol such as Fm-3m": "请给出空间群编号 (1 到 230) 或符号, 如 Fm-3m", "a time above zero is wanted": "时间须大于零",
 }
 
 

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 from ..archive.records import Ask, Limit
-from ..base.elements import DEFAULT_MASK, MAX_Z, symbol
+from ..base.elements import DEFAULT_MASK, MAX_Z, NUMBER, symbol
 from ..base.errors import BadInput
 from . import lexicon as words
-from .grammar import Bound, Clause, Item, Range, _clean
-
-NOT_UNDERSTOOD_ZH = "未能理解"
+from .wish_phrases import Bound, Clause, Item, Range, clean
+from .wish_tokens import anonymous_of
 
 
 def names_of(numbers) -> str:
@@ -50,6 +49,15 @@ def span_text_zh(low, high, unit: str = "") -> str:
     return f"不超过 {high:g}{u}" if low is None else f"不低于 {low:g}{u}"
 
 
+_ANIONS = [NUMBER[s] for s in "B Ge Si C Sb As P H Te Se S I Br Cl N O F".split()]
+
+
+def formula_text(counts) -> str:
+    """Amounts as a formula: metals by atomic number, then the rest from the least to the most electronegative."""
+    order = sorted(counts, key=lambda p: (_ANIONS.index(p[0]) + 1 if p[0] in _ANIONS else 0, p[0]))
+    return "".join(symbol(z) + (str(n) if n > 1 else "") for z, n in order)
+
+
 def prototype_zh(name: str) -> str:
     """The Chinese name of a structure type, its English one where there is none."""
     chinese = words.PROTOTYPES[name][1].split() if name in words.PROTOTYPES else []
@@ -70,7 +78,7 @@ def convert(name: str, bound: Bound | None) -> tuple[float | None, str]:
         return None, f"{name} is counted per atom, got {bound.unit}"
     if per == words.ATOM and not (p.unit.endswith("/atom") or name.endswith("_per_atom")):
         return None, f"{name} is not counted per atom, got {bound.unit}"
-    return _clean(bound.value * factor + offset), ""
+    return clean(bound.value * factor + offset), ""
 
 
 def limit_of(name: str, r: Range) -> tuple[Limit | None, str, list[tuple[str, str]]]:
@@ -88,7 +96,7 @@ def limit_of(name: str, r: Range) -> tuple[Limit | None, str, list[tuple[str, st
         notes.append((f"{name}: the number alone is taken as the most", f"{name}: 单独的数值作为上限"))
     elif r.bare or r.about:
         width = abs(high) * words.ABOUT
-        low, high = _clean(low - width), _clean(high + width)
+        low, high = clean(low - width), clean(high + width)
         notes.append((f"{name}: a single value is taken as ± {words.ABOUT:.0%}", f"{name}: 单个数值按 ± {words.ABOUT:.0%} 处理"))
     if unit and all(b is None or b.unit is None for b in (r.low, r.high)):
         notes.append((f"{name}: no unit was given, {unit} is taken", f"{name}: 未给单位, 按 {unit} 处理"))
@@ -293,7 +301,7 @@ class Adder:
             self.clash("two formulas cannot hold at once", self.sum.formula[1], c)
         self.sum.formula = (c.value, c)
         self._name([Item(frozenset([z]), symbol(z), False) for z, _ in c.value])
-        text = "".join(symbol(z) + (str(n) if n > 1 else "") for z, n in c.value)
+        text = formula_text(c.value)
         return f"composition {text}", f"组成 {text}"
 
     def _anonymous(self, c):
@@ -320,7 +328,7 @@ class Adder:
             self.clash("two time limits", self.sum.seconds[1], c)
         if not c.value < 1e9:
             raise BadInput(f"'{self.quote(c)}': the time limit is below 1e9 s", "wish")
-        self.sum.seconds = (_clean(c.value), c)
+        self.sum.seconds = (clean(c.value), c)
         return f"at most {c.value:g} s of computing", f"计算时间不超过 {c.value:g} 秒"
 
     def _novel(self, c):
@@ -366,8 +374,6 @@ def settle(adder: Adder) -> Ask:
         kinds = sum(ch.isalpha() for ch in s.anonymous[0])
         s.n_elements.append((kinds, kinds, s.anonymous[1]))
         if s.formula:
-            from .grammar import anonymous_of
-
             if anonymous_of([n for _, n in s.formula[0]]) != s.anonymous[0] or any(dict(s.formula[0]).get(z) != n for z, n in s.amounts.items()):
                 clash("the formula is of another kind", s.formula[1], s.anonymous[1])
             s.anonymous, s.amounts = None, {}

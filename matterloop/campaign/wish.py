@@ -12,9 +12,10 @@ from ..archive.records import Ask, Limit
 from ..base.elements import DEFAULT_MASK, MAX_Z, NUMBER, symbol
 from ..base.errors import BadInput
 from . import lexicon as words
-from .grammar import Parser, Token, anonymous_of, parse_formula, reduced_counts, tokenise
+from .grammar import Parser
 from .lexicon import CHECKABLE, lexicon
-from .meaning import Adder, completed, names_of, prototype_zh, settle, span_text, span_text_zh
+from .meaning import Adder, completed, formula_text, names_of, prototype_zh, settle, span_text, span_text_zh
+from .wish_tokens import Token, anonymous_of, parse_formula, reduced_counts, tokenise
 
 LONGEST = 100_000  # characters of a sentence
 MOST_SUGGESTIONS = 20  # unknown words that get a did-you-mean
@@ -93,7 +94,7 @@ def _ask_lines(ask: Ask, zh: bool) -> list[str]:
         lines.append(chinese if zh else en)
 
     if ask.formula:
-        text = "".join(symbol(z) + (str(n) if n > 1 else "") for z, n in ask.formula)
+        text = formula_text(ask.formula)
         say(f"composition: {text}", f"组成: {text}")
     if ask.anonymous:
         fixed = ", ".join(f"{n} {symbol(z)}" for z, n in ask.amounts)
@@ -169,7 +170,7 @@ def understand(sentence: str, checkable: frozenset[str] = CHECKABLE) -> Wish:
         span = stretch(c.start, c.end)
         meaning = adder.add(c)
         if isinstance(meaning, str):
-            missed.append(Phrase(span, sentence[span[0]:span[1]], meaning, ""))
+            missed.append(Phrase(span, sentence[span[0]:span[1]], meaning, words.REASONS_ZH.get(meaning, "")))
         else:
             phrases.append(Phrase(span, sentence[span[0]:span[1]], *meaning))
     missed += _unknown_phrases(sentence, tokens, unknown)
@@ -216,13 +217,18 @@ def _unknown_phrases(sentence: str, tokens: list[Token], unknown: list[int]) -> 
             elif t.kind == "word" and t.text.capitalize() in NUMBER:
                 why = f"did you mean {t.text.capitalize()}?"
             known[t.norm] = why
-        found.append(Phrase(span, sentence[span[0]:span[1]], why))
+        found.append(Phrase(span, sentence[span[0]:span[1]], why, words.REASONS_ZH.get(why, why.replace("did you mean", "是否指"))))
     return found
 
 
 # ---- into a sentence -----------------------------------------------------------------------------------------------------------------------
 
 _PLACEHOLDERS = "MXRDEA"
+
+
+def _word(z: int) -> str:
+    """The symbol of an element; nobelium by its name, since No is a word."""
+    return "nobelium" if z == 102 else symbol(z)
 
 
 def sentence(ask: Ask) -> str:
@@ -235,27 +241,27 @@ def sentence(ask: Ask) -> str:
     if ask.prototypes:
         parts.append(" or ".join(ask.prototypes))
     if ask.formula:
-        parts.append("formula " + "".join(symbol(z) + (str(n) if n > 1 else "") for z, n in ask.formula))
+        parts.append("formula " + formula_text(ask.formula))
     else:
         if ask.anonymous:
             parts.append("formula " + _anonymous_text(ask))
         if ask.required:
-            parts.append("containing " + " and ".join(symbol(z) for z in sorted(ask.required)))
+            parts.append("containing " + " and ".join(_word(z) for z in sorted(ask.required)))
         if ask.allowed is not None:
-            parts.append("with only " + ", ".join(symbol(z) for z in sorted(ask.allowed)))
+            parts.append("with only " + ", ".join(_word(z) for z in sorted(ask.allowed)))
         if ask.n_elements != Ask().n_elements:
             low, high = ask.n_elements
             parts.append(f"{low} elements" if low == high else f"{low} to {high} elements")
     for group in ask.any_of:
-        parts.append("containing at least one of " + ", ".join(symbol(z) for z in sorted(group)))
+        parts.append("containing at least one of " + ", ".join(_word(z) for z in sorted(group)))
     if ask.atoms != Ask().atoms:
         low, high = ask.atoms
         parts.append(f"{low} atoms" if low == high else f"{low} to {high} atoms")
     mentioned = frozenset().union(ask.required, ask.allowed or (), *ask.any_of)
     if gone := (ask.excluded - DEFAULT_MASK) | (ask.excluded & DEFAULT_MASK & mentioned):
-        parts.append("without " + ", ".join(symbol(z) for z in sorted(gone)))
+        parts.append("without " + ", ".join(_word(z) for z in sorted(gone)))
     if lifted := DEFAULT_MASK - ask.excluded - ask.required:
-        parts.append("allowing " + ", ".join(symbol(z) for z in sorted(lifted)))
+        parts.append("allowing " + ", ".join(_word(z) for z in sorted(lifted)))
     if ask.space_groups:
         parts.append("space groups " + _ranges(ask.space_groups))
     for x in ask.limits:
@@ -323,7 +329,7 @@ def _to_toml(wish: Wish) -> str:
     lines.append(f"n_elements = [{a.n_elements[0]}, {a.n_elements[1]}]")
     lines.append(f"atoms = [{a.atoms[0]}, {a.atoms[1]}]")
     if a.formula is not None:
-        lines.append("formula = " + _text("".join(symbol(z) + (str(n) if n > 1 else "") for z, n in a.formula)))
+        lines.append("formula = " + _text(formula_text(a.formula)))
     if a.anonymous:
         lines.append(f"anonymous = {_text(a.anonymous)}")
     if a.amounts:

@@ -310,7 +310,7 @@ def test_a_sentence_beyond_the_limit_is_refused():
 
 # ---- there and back
 
-SAFE = sorted(frozenset(range(1, 100)) - {110})
+SAFE = range(1, 119)
 ELEMENTS = st.frozensets(st.sampled_from(SAFE), max_size=4)
 
 
@@ -441,11 +441,10 @@ def test_symbols_and_crystal_classes_agree_with_moyopy():
         kind = moyopy.SpaceGroupType(number)
         assert kind.hm_short.replace(" ", "") == symbol
         point = next(p for p, groups in words.POINT_GROUPS.items() if number in groups)
-        assert kind.arithmetic_symbol[:len(point)].replace("P", "") or point
-        assert number in words.POINT_GROUPS[_laueless(kind)], (number, point)
+        assert number in words.POINT_GROUPS[_crystal_class(kind)], (number, point)
 
 
-def _laueless(kind) -> str:
+def _crystal_class(kind) -> str:
     """Crystal class in our spelling from an arithmetic class such as "-4m2I" or "3m1P"."""
     text = kind.arithmetic_symbol[:-1]
     same = {"m2m": "mm2", "2mm": "mm2", "-4m2": "-42m", "-62m": "-6m2", "312": "32", "321": "32", "3m1": "3m", "31m": "3m", "-31m": "-3m", "-3m1": "-3m"}
