@@ -57,7 +57,7 @@ WEIGHTS = {
     "r2scan": ("r2scan/chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar", "8eba3db0f35a2788bb3ae22885ad340591e27996f213c6643af522a633b50dad", "mp-r2scan"),
 }
 BLOCK = 5000  # atoms whose neighbours are searched together
-PAIRS = 40_000  # bonds and angles evaluated together, about 16 KiB each
+PAIRS = 40_000  # bonds and angles evaluated together on a CPU, about 16 KiB each
 SUPPORTED = (*range(1, 84), *range(89, 95))  # elements of MPtrj: H to Bi and Ac to Pu
 
 
@@ -129,16 +129,20 @@ class CHGNetOracle:
 
     version      "0.3.0" or "r2scan" (scheme "mp-r2scan")
     dtype        precision of the network; geometry and sums over atoms are float64 always
-    batch_atoms  atoms evaluated together (fewer where they have very many bonds and angles); answers do not depend on it
+    batch_atoms  atoms evaluated together (fewer where they have very many bonds and angles), 100 on a CPU and 3000 elsewhere if absent;
+                 answers do not depend on it
     device       "cpu", "cuda", ...; labels come back where the crystals are
     """
 
     name = "chgnet"
 
-    def __init__(self, version: str = "0.3.0", dtype: torch.dtype = torch.float32, batch_atoms: int = 200, device: str | torch.device | None = None):
+    def __init__(self, version: str = "0.3.0", dtype: torch.dtype = torch.float32, batch_atoms: int | None = None,
+                 device: str | torch.device | None = None):
         weights, settings = read_weights(version)
-        self.version, self.dtype, self.batch_atoms = version, dtype, batch_atoms
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        on_cpu = self.device.type == "cpu"  # small batches stay in its cache, a GPU wants large ones
+        self.version, self.dtype, self.batch_atoms = version, dtype, batch_atoms or (100 if on_cpu else 3000)
+        self.pairs = PAIRS if on_cpu else 10 * PAIRS
         if version != "0.3.0":
             self.name = f"chgnet:{version}"
         self.energy_scheme = WEIGHTS[version][2]
@@ -171,7 +175,7 @@ class CHGNetOracle:
             pairs, atoms, start = bonds.pairs_before(block), block.offsets, 0
             while start < len(block):
                 fits = min(int(torch.searchsorted(atoms, atoms[start] + self.batch_atoms, right=True)),
-                           int(torch.searchsorted(pairs, pairs[start] + PAIRS, right=True))) - 1
+                           int(torch.searchsorted(pairs, pairs[start] + self.pairs, right=True))) - 1
                 stop = max(start + 1, fits)
                 parts.append(self._label(block[start:stop], bonds.part(block, start, stop)))
                 start = stop
@@ -233,15 +237,14 @@ class Network:
         length = vectors.norm(dim=-1)
         radial = self.radial(length, "ag", self.radius)
         weight = F.linear(radial, w["bond_weights_ag.weight"])
-        near_vectors, near_length = vectors[near], length[near]
+        near_vectors, near_length = vectors.index_select(0, near), length.index_select(0, near)
         near_weight = F.linear(self.radial(near_length, "bg", self.near_radius), w["bond_weights_bg.weight"])
         angle_weight = angles.there.take(twice(near_weight))  # the factor of the other bond; that of the own bond stands before the sum
         unit = near_vectors / near_length[:, None]
-        unit = torch.cat([unit, -unit])
-        angular = self.angular(unit[left], unit[right])
+        angular = self.angular(*angles.here.take(torch.cat([unit, -unit])).chunk(2))
 
         atom = w["atom_embedding.embedding.weight"][species - 1]
-        bond, grown, angle = F.linear(radial[near], w["bond_embedding.weight"]), None, angular
+        bond, grown, angle = F.linear(radial.index_select(0, near), w["bond_embedding.weight"]), None, angular
         for k, layer in enumerate(self.atom_layers):
             shared = F.linear(radial, layer.embedded[1])
             if grown is not None:
