@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import wraps
 
 from ..base.elements import NUMBER, symbol
 from . import lexicon as words
@@ -74,11 +75,25 @@ def clean(value: float) -> float:
     return float(f"{value:.12g}")
 
 
+def _remembered(rule):
+    """Keeps what a rule found at each position: the parser asks again from several clauses."""
+
+    @wraps(rule)
+    def once(self, *place, **how):
+        key = (rule.__name__, place, tuple(how.items()))
+        if key not in self._found:
+            self._found[key] = rule(self, *place, **how)
+        return self._found[key]
+
+    return once
+
+
 class Phrases:
     """Abstract: the readings at each position of a token list. A rule is a method `rule(i) -> (end, value) | None` over positions."""
 
     def __init__(self, tokens: list[Token]):
         self.tokens, self.n, self.L = tokens, len(tokens), lexicon()
+        self._found: dict[tuple, object] = {}
         self._entries: dict[int, list[tuple[int, str, object]]] = {}
         letters = [t.text for t in tokens if t.kind == "word"]
         self.shouted = not any(c.islower() for w in letters for c in w)
@@ -107,7 +122,10 @@ class Phrases:
 
     def word(self, i: int, *kinds: str) -> tuple[int, str, object] | None:
         """The longest reading of one of these kinds at `i`."""
-        return next((e for e in self.entries(i) if e[1] in kinds), None)
+        for e in self.entries(i):
+            if e[1] in kinds:
+                return e
+        return None
 
     def sign(self, i: int, *norms: str) -> bool:
         return i < self.n and self.tokens[i].norm in norms
@@ -123,6 +141,7 @@ class Phrases:
 
     # -- numbers and ranges
 
+    @_remembered
     def number(self, i: int) -> tuple[int, float] | None:
         if i >= self.n:
             return None
@@ -183,6 +202,7 @@ class Phrases:
             return j + 1, Bound(value, self.tokens[j].norm)
         return j, Bound(value, None)
 
+    @_remembered
     def range(self, i: int, counting: bool = False) -> tuple[int, Range] | None:
         """A range at `i`; a second bound ("and below 2 eV") joins a one-sided one, unless it counts something and the first does not."""
         found = self._range(i)
@@ -207,6 +227,7 @@ class Phrases:
         """Whether a counted noun follows, so that the number before belongs to it."""
         return self.word(self.after_hyphen(i), "atoms", "elements", "noun", "measure") is not None
 
+    @_remembered
     def _range(self, i: int) -> tuple[int, Range] | None:
         if e := self.word(i, "lt", "le", "gt", "ge"):
             j = self.skip(e[0], "of", "the", "a", "about", most=2)
@@ -307,6 +328,7 @@ class Phrases:
         join, k = self._joiner(i)
         return join is not None and k < self.n and self.tokens[k].text in NUMBER and self.tokens[k].text != "No"
 
+    @_remembered
     def item(self, i: int, sure: bool = False) -> tuple[int, Item] | None:
         if e := self.word(i, "group"):
             if not self._longer(i, e[0]) and not (self.tokens[i].text in NUMBER and e[0] == i + 1):
@@ -327,6 +349,7 @@ class Phrases:
             return self.word(j, "bearing", "bad_suffix") is not None
         return self.word(j, "bad_suffix") is not None and self.sign(j, "rich", "poor", "deficient", "doped", "ion")
 
+    @_remembered
     def items(self, i: int, sure: bool = False, suffix: bool = False, adjacent: bool = True) -> tuple[int, list[list[Item]]] | None:
         """A list of items as and-ed groups of or-ed ones. `suffix`: members may carry "-" before a shared suffix."""
         i = self._articles(i) if sure else i
