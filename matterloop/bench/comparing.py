@@ -61,7 +61,7 @@ def require(truth: bool, text: str) -> None:
 
 def near(a, b, what: str, tolerance: float, scale: float = 0.0) -> None:
     """Broken unless shapes agree and max |a - b| <= tolerance * max(max |a|, scale, FLOOR); NaN must meet NaN."""
-    a, b = torch.as_tensor(a).detach().to(torch.float64), torch.as_tensor(b).detach().to(torch.float64)
+    a, b = (x.detach().to(torch.float64) if isinstance(x, torch.Tensor) else torch.as_tensor(x, dtype=torch.float64) for x in (a, b))
     require(a.shape == b.shape, f"{what}: shape {tuple(b.shape)}, wanted {tuple(a.shape)}")
     require(torch.equal(a.isnan(), b.isnan()), f"{what}: {int(b.isnan().sum())} numbers are NaN, wanted {int(a.isnan().sum())}")
     known = ~a.isnan()

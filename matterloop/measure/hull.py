@@ -25,11 +25,7 @@ CARD = Card(
     paper="10.1021/cm702327g",
     year=2008,
     capabilities=("energy_above_hull", "formation_energy", "decomposition", "plot_data"),
-    keeps=("permutation",),
-    waives={
-        "rotation": "reads compositions and energies, not geometry", "reflection": "as rotation", "translation": "as rotation", "cell": "as rotation",
-        "supercell": "as rotation: energies are per atom",
-    },
+    keeps=("permutation", "supercell"),
     differs=("facets are found per chemical system when first asked for, among phases stable in the subsystems", "no grand potential and no entropy"),
     summary="own convex hull per potential and energy scheme; distances, decompositions, plot data",
 )
