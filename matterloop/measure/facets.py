@@ -40,11 +40,14 @@ class Facets:
             return Facets(fractions, energies)
         if len(energies) == k:  # elements only: one facet, at zero
             return Facets(fractions, energies, np.arange(k)[None], np.zeros((1, k)), np.eye(k)[None])
-        from scipy.spatial import ConvexHull
+        from scipy.spatial import ConvexHull, QhullError
 
         # a phase far above the middle makes every point set full-dimensional; facets that touch it, and vertical ones, are not part of the lower hull
         points = np.vstack([np.column_stack([fractions[:, 1:], energies]), [*np.full(k - 1, 1 / k), 1.0]])
-        hull = ConvexHull(points)
+        try:
+            hull = ConvexHull(points)
+        except QhullError:  # phases too close to coplanar for its precision; the linear program does not mind
+            return Facets(fractions, energies)
         lower = (hull.equations[:, -2] < -1e-10) & (hull.simplices < len(energies)).all(1)
         corners, equations = hull.simplices[lower], hull.equations[lower]
         matrix = fractions[corners]

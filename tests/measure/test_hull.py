@@ -90,8 +90,8 @@ def test_distance_against_other_compositions_by_hand(iron_oxides):
     assert answer.above[3] == pytest.approx(0.2, abs=1e-12)
 
 
-def test_other_compositions_equal_the_phase_separation_energy_of_pymatgen():
-    elements = (LI, O, FE)
+@pytest.mark.parametrize("elements", [(LI, O, FE), (LI, O, FE, P)])
+def test_other_compositions_equal_the_phase_separation_energy_of_pymatgen(elements):
     compositions, energies = random_phases(elements, 12, 5)
     hull = Hull(compositions, energies, range(len(energies)), "s", "p")
     entries = [entry(c, e) for c, e in zip(compositions, energies, strict=True)]
@@ -145,6 +145,17 @@ def test_linear_programmes_and_facets_agree(monkeypatch):
     monkeypatch.setattr("matterloop.measure.facets.MOST_DIMENSIONS", 1)
     by_programmes = Hull(compositions, energies, range(len(energies)), "s", "p").energy_above(asked, np.zeros(len(asked)))
     assert by_facets.above == pytest.approx(by_programmes.above, abs=1e-9)
+
+
+def test_phases_that_qhull_cannot_handle_are_left_to_linear_programmes(monkeypatch, iron_oxides):
+    import scipy.spatial
+
+    def refuses(points):
+        raise scipy.spatial.QhullError("precision")
+
+    monkeypatch.setattr(scipy.spatial, "ConvexHull", refuses)
+    assert iron_oxides.energy_above([{FE: 3, O: 4}], [iron_oxides.energies[4]]).above[0] == pytest.approx(0.01)
+    assert [iron_oxides.names[i] for i in iron_oxides.stable()] == ["Fe", "O2", "FeO", "Fe2O3"]
 
 
 def test_mixed_schemes_are_refused(iron_oxides):

@@ -328,3 +328,29 @@ def test_card_builds_the_relaxer():
 def test_empty_batch_is_an_empty_answer():
     nothing = relax(fcc()[[]], Morse())
     assert len(nothing) == 0 and len(nothing.crystals) == 0
+
+
+def test_lennard_jones_fcc_has_the_lattice_sum_of_the_textbook():
+    # Kittel, Introduction to Solid State Physics, ch. 3: nearest distance 1.09 sigma, energy -8.610 epsilon per atom for pairs of any length
+    from matterloop.potential.lennard_jones import LennardJones
+
+    sigma, epsilon, cutoff = 2.0, 0.1, 16.0
+    start = Crystals.of([[0, 0, 0]], [18], 1.15 * sigma / 2**0.5 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]))
+    one = relax(rattled(start, 0, 0.0, 0.02), LennardJones(epsilon, sigma, cutoff, "shift"), smax=1e-5)[0]
+    volume = float(one.crystal.volume)
+    assert one.converged and (volume * 2**0.5) ** (1 / 3) / sigma == pytest.approx(1.09, abs=0.005)
+    beyond = 8 * math.pi / 3 * sigma**6 / cutoff**3 / volume  # attraction of the pairs beyond the cutoff, in epsilon
+    lifted = 4 * (sigma / cutoff) ** 6 * (4 / 3 * math.pi * cutoff**3 / volume) / 2  # what the shift took from the pairs within
+    assert one.energy / epsilon - beyond - lifted == pytest.approx(-8.610, abs=0.02)
+
+
+def test_chgnet_brings_rock_salt_back():
+    oracle = load("chgnet")
+    salt = Crystals.of(
+        [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5], [0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5], [0.5, 0.5, 0.5]], [11] * 4 + [17] * 4, np.eye(3) * 5.7)
+    start = Crystals.join([salt, rattled(salt, 1, 0.08, 0.02)])
+    result = relax(start, oracle)
+    assert bool(result.converged.all()) and result.energy_scheme == "mp2020"
+    assert float(result.energies_per_atom.diff().abs()) < 1e-3
+    assert float(result[1].crystal.volume) == pytest.approx(4 * 46.0, rel=0.05)  # measured: 44.9 Å^3 per formula unit
+    assert result[0].magmoms is not None and "magmom" in result.crystals.site
