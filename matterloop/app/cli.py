@@ -88,9 +88,12 @@ def summary(outcome, folder: str | None, as_json: bool) -> None:
         emit([flat(r) for r in outcome.rows], True)
         return
     say("  ".join(f"{name} {count}" for name, count in outcome.funnel))
-    rows = [flat(r) for r in outcome.rows if r.relaxed][:15]
-    if rows:
-        emit(rows, False, ("rank", "kept", "formula", "symbol", "atoms", "energy_above_hull", "probability_within_limit", "key", "why"))
+    best = [r for r in outcome.rows if r.relaxed][:15]
+    if best:
+        emit([{"rank": r.rank, "formula": r.formula, "space_group": r.space_group_symbol, "atoms": r.atoms, "eV/atom_above_hull": r.energy_above_hull,
+               "likely": f"{r.probability:.0%}" if r.probability == r.probability else "", "verdict": "kept" if r.kept else ", ".join(
+                   x.check.replace("_", " ") for x in r.reasons if not x.passed), "key": r.key} for r in best], False,
+             ("rank", "formula", "space_group", "atoms", "eV/atom_above_hull", "likely", "verdict", "key"))
     for text in outcome.not_understood:
         say(f"not understood: {text}")
     if folder:
@@ -196,7 +199,7 @@ def relax(
     pressure: Annotated[float, typer.Option(help="GPa")] = 0.0,
     keep_symmetry: Annotated[bool, typer.Option("--keep-symmetry", help="relax within the space group")] = False,
     steps: Annotated[int, typer.Option(min=0, help="most moves per crystal")] = 500,
-    optimizer: str = "fire", potential: Potential = "chgnet", quiet: bool = False, json_: Json = False,
+    optimizer: str = "lbfgs", potential: Potential = "chgnet", quiet: bool = False, json_: Json = False,
 ) -> None:
     """Relax atoms and cells."""
     from .progress import watching

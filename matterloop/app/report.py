@@ -97,17 +97,19 @@ def drawn(crystal: Crystals, most: int = 60) -> Crystals:
 def _card(row: Row) -> str:
     chance = f", {row.probability:.0%} likely within the limit" if row.probability == row.probability else ""
     known = " · stable as far as known" if row.coverage < 1 else ""
-    novelty = next((r.note for r in row.reasons if r.check == "novel"), "")
+    note = next((r.note for r in row.reasons if r.check == "coverage"), "")
+    lacks = f"the reference lacks {note.removeprefix('missing: ')}" if note else ""
     made = " · ".join(x for x in (row.source, str(row.about.get("prototype", "")), *row.parents[:1]) if x)
     return (f'<div class="card">{structure(drawn(row.crystal))}<p class="big">{pretty(row.formula)}</p><p>{escape(row.space_group_symbol)} ({row.space_group}), {row.atoms} atoms</p>'
             f'<p><b>{number(row.energy_above_hull)}</b> eV/atom from the hull{chance}{known}{" · borderline" if row.borderline else ""}</p>'
-            f'<p class="faint">{escape(made)}</p><p class="faint">{escape(novelty)}</p><p class="faint">#{row.rank} <a href="structures/{escape(row.key)}.cif">{escape(row.key)}</a></p></div>')
+            f'<p class="faint">{escape(made)}</p>{f"<p class=faint>{escape(lacks)}</p>" if lacks else ""}<p class="faint">#{row.rank} <a href="structures/{escape(row.key)}.cif">{escape(row.key)}</a></p></div>')
 
 
 def _best(o: Outcome) -> str:
     rows = o.kept[:PICTURES]
     if rows:
-        return _section(f"The best {len(rows)} kept candidates" if len(o.kept) > len(rows) else "Kept candidates", f'<div class="grid">{"".join(map(_card, rows))}</div>')
+        order = "<p class=faint>Ranked by the distance to the hull; candidates at whose composition the reference holds every known phase come first.</p>"
+        return _section(f"The best {len(rows)} of {len(o.kept)} kept candidates" if len(o.kept) > len(rows) else "Kept candidates", order + f'<div class="grid">{"".join(map(_card, rows))}</div>')
     near = [r for r in o.rows if r.relaxed and r.energy_above_hull == r.energy_above_hull][:4]
     text = '<div class="card warn"><p><b>No candidate passed every check.</b> The table says why for each.</p></div>'
     return _section("Kept candidates", text + (f'<p>The nearest:</p><div class="grid">{"".join(map(_card, near))}</div>' if near else ""))

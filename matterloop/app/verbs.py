@@ -18,6 +18,7 @@ from ..campaign.loop import Watch
 from ..crystal.state import Crystals
 
 Source = str | Path | Iterable[str | Path] | Crystals
+STRUCTURE_FILES = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz")
 
 
 def _read(source: Source) -> tuple[Crystals | None, list[str], list[dict]]:
@@ -74,7 +75,7 @@ def energy(source: Source, *, potential: str = "chgnet") -> list[dict[str, Any]]
 
 
 def relax(source: Source, *, out: str | Path | None = None, fmax: float = 0.05, pressure: float = 0.0, keep_symmetry: bool = False, steps: int = 500,
-          optimizer: str = "fire", potential: str = "chgnet", watch: Watch = Watch()) -> list[dict[str, Any]]:
+          optimizer: str = "lbfgs", potential: str = "chgnet", watch: Watch = Watch()) -> list[dict[str, Any]]:
     """Relax atoms and cells; with `out` a CIF of each relaxed crystal is written there as soon as it is done.
 
     fmax in eV/Å, pressure in GPa. Each answer: energy, steps, converged, largest force and stress, space group before and after, file written.
@@ -195,33 +196,44 @@ def generate(ask, *, count: int = 10, seed: int = 0, generator: str = "substitut
     return rows
 
 
-def judge(source: Source, *, reference: bool = True) -> dict[str, Any]:
+def judge(source: Source, *, reference: bool = True, watch: Watch = Watch()) -> dict[str, Any]:
     """Valid, unique and novel of a folder or files from any generator, in the order of their names, without relaxing them.
 
-    Shares are of all inputs given, unreadable ones included; each with its 95 % Wilson interval. Novel is gated: valid, then unique, then novel.
+    Gated: only valid crystals are compared with one another, only unique ones with the known phases. Shares are of all inputs given, unreadable
+    ones included as not valid; each with its 95 % Wilson interval. `crystals` holds one dict for every input, errors with file, row and field.
+    BadInput for a folder without structure files.
     """
     from ..campaign.judging import known_phases
     from ..judge.chemistry_sense import ChemistrySense
-    from ..judge.sun import Sun
+    from ..judge.sun import Sun, describe
 
     if isinstance(source, (str, Path)) and Path(source).is_dir():
-        source = sorted(p for p in Path(source).iterdir() if p.suffix.lower() in (".cif", ".vasp", ".poscar", ".xyz", ".extxyz"))
+        source = sorted(p for p in Path(source).iterdir() if p.suffix.lower() in STRUCTURE_FILES)
         if not source:
-            raise BadInput("holds no structure files (.cif, .vasp, .poscar, .xyz, .extxyz)", "judge")
+            raise BadInput(f"holds no structure files ({', '.join(STRUCTURE_FILES)})", "judge")
+    watch.stage("read", 0)
     crystals, names, errors = _read(source)
-    rows, total = [], len(names) + len(errors)
+    rows: list[dict[str, Any]] = []
     if crystals is not None:
-        senses = ChemistrySense().judge(crystals.bare())
-        for name, one, sense, more in zip(names, crystals, senses, Sun().judge(crystals.bare(), names, known_phases() if reference else None), strict=True):
-            reasons = (*sense, *more)
-            valid = all(r.passed for r in sense)
-            unique, novel = more[0].passed, (more[1].passed if reference else None)
-            rows.append({"file": name, "formula": _formula(one), "valid": valid, "unique": unique, "novel": novel,
-                         "reasons": [{"check": r.check, "value": r.value, "limit": r.limit, "unit": r.unit, "passed": r.passed, "note": r.note} for r in reasons]})
-    valid = [r for r in rows if r["valid"]]
-    unique = [r for r in valid if r["unique"]]
-    counts = {"valid": len(valid), "unique": len(unique)} | ({"novel": len([r for r in unique if r["novel"]])} if reference else {})
-    return {"total": total, **{k: n / total if total else math.nan for k, n in counts.items()},
+        crystals, sun, known = crystals.bare(), Sun(), known_phases() if reference else None
+        watch.stage("judge", len(crystals))
+        for name, one, sense in zip(names, crystals, ChemistrySense().judge(crystals), strict=True):
+            rows.append({"file": name, "formula": _formula(one), "valid": all(r.passed for r in sense), "unique": None, "novel": None, "reasons": list(sense)})
+        valid = [i for i, row in enumerate(rows) if row["valid"]]
+        described = describe(crystals[valid], [names[i] for i in valid], sun.symprec) if valid else []
+        for done, (i, one, unique) in enumerate(zip(valid, described, sun.uniques(described), strict=True), 1):
+            rows[i]["unique"] = unique.passed
+            rows[i]["reasons"].append(unique)
+            if known is not None and unique.passed:
+                novel = sun.novel(one, known)
+                rows[i]["novel"] = novel.passed
+                rows[i]["reasons"].append(novel)
+            watch.advance("judge", done)
+        for row in rows:
+            row["reasons"] = [{"check": r.check, "value": r.value, "limit": r.limit, "unit": r.unit, "passed": r.passed, "note": r.note} for r in row["reasons"]]
+    total = len(names) + len(errors)
+    counts = {kind: sum(bool(row[kind]) for row in rows) for kind in ("valid", "unique", *(("novel",) if reference else ()))}
+    return {"total": total, "unreadable": len(errors), "counts": counts, **{k: n / total if total else math.nan for k, n in counts.items()},
             "intervals": {k: wilson(n, total) for k, n in counts.items()}, "crystals": rows + errors}
 
 

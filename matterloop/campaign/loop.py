@@ -47,7 +47,7 @@ class Settings:
     fmax: float = 0.05
     smax: float = 0.003
     steps: int = 300
-    optimizer: str = "fire"
+    optimizer: str = "lbfgs"
     keep_symmetry: bool = True
     batch_atoms: int = 256
     novel: bool = True
@@ -202,7 +202,7 @@ class Campaign:
         """Verdicts of a round as they follow from the state; unique and novel are decided greedily in the order of proposal."""
         keys = [k for k in self.state.rounds[turn] if k in self.state.screened]
         relaxed = [k for k in keys if k in self.state.relaxed]
-        before = [k for r in sorted(self.state.rounds) if r < turn for k in self.state.rounds[r] if k in self.state.relaxed]
+        before = [k for r in sorted(self.state.rounds) if r < turn for k in self.state.rounds[r] if self.state.relaxed.get(k, {}).get("converged")]
         measured = self.judges.judge(
             relaxed, self.relaxed(relaxed), [self.state.relaxed[k] for k in relaxed], self.ask, self.settings.novel, self.settings.fmax,
             before, self.relaxed(before)) if relaxed else {}

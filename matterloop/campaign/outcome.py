@@ -107,7 +107,8 @@ def funnel_of(verdicts: Mapping[str, Verdict], proposed: int) -> tuple[tuple[str
 
 
 def rows_of(archive: Archive, campaign: str, state: State, verdicts: Mapping[str, Verdict]) -> tuple[Row, ...]:
-    """Every proposed candidate with its verdict: kept ones by score, then those measured, then the rest in order of proposal."""
+    """Every proposed candidate with its verdict: kept ones by score, those whose hull holds every phase known at their composition first; then
+    those measured by score, then the rest in order of proposal."""
     keys = [k for turn in sorted(state.rounds) for k in state.rounds[turn]]
     if not keys:
         return ()
@@ -122,7 +123,9 @@ def rows_of(archive: Archive, campaign: str, state: State, verdicts: Mapping[str
     def order(entry) -> tuple:
         verdict = verdicts.get(entry[0].key)
         good = verdict is not None and verdict.passed and verdict.reason("energy_above_hull") is not None
-        return (not good, verdict.score if verdict is not None else float("inf"), place[entry[0].key])
+        covered = verdict.reason("coverage") if verdict is not None else None
+        partly = covered is not None and covered.value < 1
+        return (not good, good and partly, verdict.score if verdict is not None else float("inf"), place[entry[0].key])
 
     return tuple(_row(i + 1, entry, state, verdicts.get(entry[0].key)) for i, entry in enumerate(sorted(table, key=order)))
 
