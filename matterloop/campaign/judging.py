@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 from ..archive.records import Ask, Candidate, Reason
 from ..base.elements import symbol
-from ..crystal.composition import compositions, density
+from ..crystal.composition import compositions, density, reduced
 from ..crystal.state import Crystals
 from ..generate.proposal import fulfils
 from ..judge.chemistry_sense import ChemistrySense
@@ -34,6 +34,16 @@ def known_phases(potential: str = "chgnet") -> Reference:
         return describe(crystals, names) if names else []
 
     return Reference(known_genes(potential), at_hand, name="the Materials Project part of the reference")
+
+
+def _same_compositions(earlier: Sequence[Crystals], keys: Sequence[str], batch: Crystals) -> tuple[Crystals | None, list[str]]:
+    """Those of `earlier` (single crystals) whose reduced composition occurs in the batch, with their keys, in order; None for none."""
+    if not earlier:
+        return None, []
+    wanted = {reduced(c) for c in compositions(batch)}
+    joined = Crystals.join(list(earlier))
+    rows = [i for i, c in enumerate(compositions(joined)) if reduced(c) in wanted]
+    return (joined[rows] if rows else None), [keys[i] for i in rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,18 +84,23 @@ class Judges:
         return Reason("has_hull", float(len(lacking)), 0.0, "elements", not lacking, note=note)
 
     def screen(self, candidates: Sequence[Candidate], ask: Ask, novel: bool, earlier: Sequence[Candidate]) -> dict[str, tuple[Reason, ...]]:
-        """Reasons of every candidate before relaxation, by key; genes seen earlier in the campaign or known are turned away here."""
+        """Reasons of every candidate before relaxation, by key: what repeats an earlier proposal as it stands, or is known, is not relaxed.
+
+        A gene alone turns nothing away but what shares it with a phase whose geometry is not at hand: two crystals of one gene with
+        other free parameters are two starts.
+        """
         batch = Crystals.join([c.crystal.bare() for c in candidates])
+        senses = self.sense.judge(batch)
+        before, before_keys = _same_compositions([c.crystal.bare() for c in earlier], [c.key for c in earlier], batch)
+        first = describe(before, before_keys, self.sun.symprec) if before is not None else []
         described = describe(batch, [c.key for c in candidates], self.sun.symprec)
-        seen = {c.about["gene"]: c.key for c in earlier if c.about.get("gene")}
+        repeats = self.sun.uniques([*first, *described], fixed=len(first))
         found = {}
-        for one, crystal, sense, candidate in zip(described, batch, self.sense.judge(batch), candidates, strict=True):
-            reasons = [*sense, self._ask(ask, crystal), self._system(crystal)]
-            twin = seen.setdefault(one.gene_key, one.key) if one.gene_key else one.key
-            reasons.append(Reason("repeated", float(twin != one.key), 0.0, "matches", twin == one.key, note="" if twin == one.key else f"same gene as {twin}"))
-            if novel and self.reference.genes:
-                reasons.append(self.sun.novel(one, Reference(self.reference.genes, name=self.reference.name)))
-            found[candidate.key] = tuple(reasons)
+        for one, crystal, sense, repeat in zip(described, batch, senses, repeats, strict=True):
+            reasons = [*sense, self._ask(ask, crystal), self._system(crystal), replace(repeat, check="repeated")]
+            if novel and all(r.passed for r in reasons):
+                reasons.append(self.sun.novel(one, self.reference))
+            found[one.key] = tuple(reasons)
         return found
 
     # checks of the relaxed crystal
@@ -97,21 +112,32 @@ class Judges:
 
     def judge(self, keys: Sequence[str], crystals: Crystals, records: Sequence[Mapping[str, Any]], ask: Ask, novel: bool, fmax: float,
               before_keys: Sequence[str], before: Crystals | None) -> dict[str, tuple[Reason, ...]]:
-        """Reasons of every relaxed candidate by key; `before` are the campaign's earlier relaxed crystals, for uniqueness."""
+        """Reasons of every relaxed candidate by key; `before` are the campaign's earlier crystals whose relaxation converged, for uniqueness."""
         described = describe(crystals, keys, self.sun.symprec)
-        earlier: list[Described] = describe(before, before_keys, self.sun.symprec) if before is not None else []
         energies = [r["energy"] / n for r, n in zip(records, crystals.counts.tolist(), strict=True)]
         formulas = [dict(d.prepared.composition) for d in described]
         distances = self.hull.energy_above(formulas, energies, missing="report")
-        found = {}
-        for i, (one, crystal, sense, record) in enumerate(zip(described, crystals, self.sense.judge(crystals), records, strict=True)):
-            reasons = [Reason("relaxation", record["fmax"], fmax, "eV/Å", bool(record["converged"]), note=record.get("reason", "")), *sense, self._ask(ask, crystal)]
-            reasons += self._stability(formulas[i], energies[i], float(distances.above[i]), distances.decompositions[i] or distances.reasons[i], ask)
-            reasons += self._limits(ask, crystal, record)
-            reasons.append(self.sun.unique(one, [*earlier, *described[:i]]))
-            reasons.append(self.sun.novel(one, self.reference, required=novel))
-            found[one.key] = tuple(reasons)
-        return found
+        found: dict[str, list[Reason]] = {}
+        for one, crystal, sense, record in zip(described, crystals, self.sense.judge(crystals), records, strict=True):
+            converged = Reason("relaxation", record["fmax"], fmax, "eV/Å", bool(record["converged"]), note=record.get("reason", ""))
+            found[one.key] = [converged, *sense, self._ask(ask, crystal)]
+        sound = [all(r.passed for r in found[key]) for key in keys]
+        for i, (one, crystal, record) in enumerate(zip(described, crystals, records, strict=True)):
+            found[one.key] += self._stability(formulas[i], energies[i], float(distances.above[i]), distances.decompositions[i] or distances.reasons[i], ask)
+            found[one.key] += self._limits(ask, crystal, record)
+        uniques = self._uniques(described, sound, crystals, before_keys, before)
+        for one, unique in zip(described, uniques, strict=True):
+            found[one.key] += [unique, self.sun.novel(one, self.reference, required=novel)]
+        return {key: tuple(reasons) for key, reasons in found.items()}
+
+    def _uniques(self, described: Sequence[Described], sound: Sequence[bool], crystals: Crystals, before_keys: Sequence[str], before: Crystals | None) -> list[Reason]:
+        """Greedy in the order of proposal: only crystals that are sound, and unique themselves, stand in the way of later ones."""
+        former, keys = _same_compositions(list(before) if before is not None else [], before_keys, crystals)
+        if former is None:
+            return self.sun.uniques(described, sound)
+        valid = [all(r.passed for r in reasons) for reasons in self.sense.judge(former)]
+        first = describe(former, keys, self.sun.symprec)
+        return self.sun.uniques([*first, *described], [*valid, *sound], fixed=len(first))
 
     def _stability(self, composition: dict[int, int], energy: float, above: float, decay: tuple[tuple[str, float], ...] | str, ask: Ask) -> list[Reason]:
         if above != above:
