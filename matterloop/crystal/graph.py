@@ -60,7 +60,7 @@ class Within:
 
     @torch.no_grad()
     def __call__(self, crystals: Crystals) -> Graph:
-        """Raises BadInput naming the crystal when more than MAX_IMAGES images lie within reach."""
+        """Raises BadInput naming the crystal when more than MAX_IMAGES images lie within reach or a number is not finite."""
         if not 0 < self.radius < float("inf"):
             raise BadInput(f"the radius is {self.radius} Å, allowed are positive finite numbers", "Within")
         crystals = crystals.bare().to(torch.float64)
@@ -89,6 +89,10 @@ class Within:
         return Graph(torch.cat([j, i]).index_select(0, order), receivers, torch.cat([shift, -shift]).index_select(0, order))
 
     def _refuse_flat(self, crystals: Crystals) -> None:
+        finite = crystals.cell.isfinite().flatten(1).all(1)
+        finite[crystals.owner[~crystals.frac.isfinite().all(1)]] = False
+        if not bool(finite.all()):
+            raise BadInput("the cell or a coordinate is not finite", f"crystal {int((~finite).nonzero()[0, 0])}")
         height = 1 / torch.linalg.inv(crystals.cell).norm(dim=-2)  # (B, 3) distance of lattice planes, Å
         images = torch.where(crystals.periodic, torch.floor(2 * self.radius / height) + 1, torch.ones_like(height)).prod(-1)
         if bool((images > MAX_IMAGES).any()):

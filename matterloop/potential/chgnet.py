@@ -59,6 +59,8 @@ WEIGHTS = {
     "0.3.0": ("0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar", "d14ab7c0f093efe64b60a7bcd540bca10e74fb7f46c86108a079af60524659d1", "mp2020"),
     "r2scan": ("r2scan/chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar", "8eba3db0f35a2788bb3ae22885ad340591e27996f213c6643af522a633b50dad", "mp-r2scan"),
 }
+CROWDED = 100  # neighbours within 3 Å; diamond has 28, and memory grows with their square
+COINCIDENT = 1e-3  # Å; nearer atoms have no direction to each other
 BLOCK = 5000  # atoms whose neighbours are searched together
 PAIRS = 40_000  # bonds and angles evaluated together on a CPU, about 16 KiB each
 SUPPORTED = (*range(1, 84), *range(89, 95))  # elements of MPtrj: H to Bi and Ac to Pu
@@ -116,8 +118,19 @@ class Bonds:
     def pairs_before(self, crystals: Crystals) -> Tensor:
         """(crystals + 1,) bonds and angles of all crystals before each one: what memory and time grow with."""
         degree = torch.bincount(self.centres(), minlength=crystals.atoms)
-        angles = offsets_of(degree * (degree - 1) // 2)[crystals.offsets]
-        return torch.searchsorted(self.i, crystals.offsets) + angles
+        return torch.searchsorted(self.i, crystals.offsets) + offsets_of(degree * (degree - 1) // 2)[crystals.offsets]
+
+    def refuse(self, crystals: Crystals, before: int) -> None:
+        """BadInput naming a crystal, counted from `before`, whose atoms coincide or lie too dense for their angles to be listed."""
+        degree = torch.bincount(self.centres(), minlength=crystals.atoms)
+        if crystals.atoms and int(degree.max()) > CROWDED:
+            atom = int(degree.argmax())
+            raise BadInput(f"an atom has {int(degree[atom])} neighbours within the reach of angles, allowed are {CROWDED}: the crystal is crushed",
+                           f"crystal {before + int(crystals.owner[atom])}")
+        length = self.vectors[self.near].norm(dim=-1)
+        if len(length) and float(length.min()) < COINCIDENT:
+            atom = int(self.i[self.near[length.argmin()]])
+            raise BadInput(f"two atoms are {float(length.min()):.1e} Å apart, allowed is {COINCIDENT:g} Å or more", f"crystal {before + int(crystals.owner[atom])}")
 
     def part(self, crystals: Crystals, start: int, stop: int) -> Bonds:
         """Bonds of the crystals start..stop of a batch, atoms counted from the first of them."""
@@ -182,14 +195,15 @@ class CHGNetOracle:
     def label(self, crystals: Crystals) -> Labels:
         """Energies (crystals,) eV, forces (atoms, 3) eV/Å, stresses (crystals, 3, 3) eV/Å^3 and magnetic moments (atoms,) in Bohr magnetons.
 
-        Raises BadInput for elements outside SUPPORTED and for cells too flat to list their neighbours.
+        Raises BadInput for elements outside SUPPORTED, for cells too flat to list their neighbours and for crushed crystals.
         """
         self.check(crystals)
         home = crystals.cell.device
         crystals = crystals.bare().to(torch.float64).to(self.device)
-        parts = []
+        parts, before = [], 0
         for block in crystals.split(BLOCK):
             bonds = Bonds.of(block, self.radius, self.near_radius)
+            bonds.refuse(block, before)
             pairs, atoms, start = bonds.pairs_before(block), block.offsets, 0
             while start < len(block):
                 fits = min(int(torch.searchsorted(atoms, atoms[start] + self.batch_atoms, right=True)),
@@ -197,6 +211,7 @@ class CHGNetOracle:
                 stop = max(start + 1, fits)
                 parts.append(self._label(block[start:stop], bonds.part(block, start, stop)))
                 start = stop
+            before += len(block)
         if not parts:
             empty = torch.zeros(0, dtype=torch.float64, device=home)
             return Labels(empty, empty.new_zeros(0, 3), empty.new_zeros(0, 3, 3), None, empty)

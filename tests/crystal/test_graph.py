@@ -127,6 +127,12 @@ def test_a_flat_cell_is_refused_by_name():
         Within(6.0)(Crystals.join([ROCK_SALT, flat]))
 
 
+def test_numbers_that_are_not_finite_are_refused_by_name():
+    broken = ROCK_SALT.put(frac=torch.tensor([[0, 0, 0], [float("nan"), 0, 0]], dtype=torch.float64))
+    with pytest.raises(BadInput, match="crystal 1: the cell or a coordinate is not finite"):
+        Within(6.0)(Crystals.join([ROCK_SALT, broken]))
+
+
 @pytest.mark.parametrize("radius", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_radius_that_is_no_radius_is_refused(radius):
     with pytest.raises(BadInput, match="radius"):

@@ -151,6 +151,18 @@ def test_unknown_elements_are_refused_by_name(oracle, z, text):
         oracle.label(bad)
 
 
+def test_a_crushed_crystal_is_refused_by_name_before_it_fills_the_memory(oracle, monkeypatch):
+    monkeypatch.setattr(chgnet, "BLOCK", 2)
+    crushed = Crystals.of(np.random.default_rng(0).random((6, 3)), [1] * 6, np.eye(3) * 1.2)
+    with pytest.raises(BadInput, match=r"crystal 2: an atom has \d+ neighbours .* crushed"):
+        oracle.label(Crystals.join([COPPER, SALT, crushed]))
+
+
+def test_coincident_atoms_are_refused_by_name(oracle):
+    with pytest.raises(BadInput, match="crystal 1: two atoms are 0.0e\\+00 Å apart"):
+        oracle.label(Crystals.join([SALT, SALT.put(frac=torch.zeros(2, 3, dtype=torch.float64))]))
+
+
 def test_the_elements_of_its_training_set_are_known(oracle):
     assert len(SUPPORTED) == 89
     one = torch.tensor(SUPPORTED)
