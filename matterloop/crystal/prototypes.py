@@ -29,7 +29,7 @@ __all__ = ["PROTOTYPE_NAMES", "ROLES", "Prototype", "aflow", "classics", "from_c
 _N = NUMBER
 _ANIONS = HALOGENS | CHALCOGENS | {_N[s] for s in ("N", "P", "As", "Sb", "Bi", "C", "H", "B", "Si", "Ge")}
 ROLES: dict[str, frozenset[int]] = {
-    "cation": METALS | METALLOIDS - {_N["Te"]},
+    "cation": METALS | METALLOIDS,
     "centre": METALS | METALLOIDS | {_N[s] for s in ("B", "C", "N", "P", "S", "Se", "Te", "I", "Cl")},
     "anion": frozenset(_ANIONS),
     "metal": METALS | METALLOIDS - {_N["Te"], _N["B"]},

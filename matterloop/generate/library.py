@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
@@ -17,7 +17,10 @@ import numpy as np
 from ..base.elements import NUMBER, symbol
 from ..base.errors import BadInput
 from ..crystal.composition import reduced_formula
-from ..crystal.prototypes import Prototype, aflow, classics, split_orbits
+from ..crystal.prototypes import ROLES, Prototype, aflow, classics, split_orbits
+from ..crystal.space_groups import lattice_points
+from ..crystal.space_groups import symbol as symbol_of
+from ..crystal.wyckoff import layout, position
 from ..represent.wyckoff_gene import Gene, gene
 from .similarity import similarity
 from .volume import MAX_Z, contacts, type_excess, volume_from_parent, volume_per_atom
@@ -28,7 +31,7 @@ MEMBERS: dict[str, str] = {
     "CsCl": "Cs Br, Tl I, Ni Al, Fe Al, Ti Ni, Mg Ag, Cu Zn, Y Cu, Fe Ti",
     "zinc blende": "Ga As, In P, Cu Cl, Cd Te, B N, Al Sb, Be S, Si C",
     "wurtzite": "Zn O, Ga N, Al N, Cd Se, Be O, In N",
-    "NiAs": "Fe S, Co Te, Cr Se, Mn Bi, V P, Pt Sn",
+    "NiAs": "Fe S, Co Te, Cr Se, Mn Bi, V P, Ti Se",
     "fluorite": "Ce O, U O, Sr Cl, Zr O, Eu F, Mg Si",
     "antifluorite": "Na S, K Te, Mg Ge, Be C, Rb O",
     "rutile": "Sn O, Mg F, V O, Mn F, Ru O",
@@ -87,6 +90,14 @@ MEMBERS: dict[str, str] = {
 }
 
 
+REFERENCE = "reference"
+TABLE = "compounds_chgnet"
+_CENTRING = {  # rows: primitive lattice vectors in terms of the conventional ones
+    "P": np.eye(3), "A": np.array([[1, 0, 0], [0, 0.5, -0.5], [0, 0.5, 0.5]]), "C": np.array([[0.5, -0.5, 0], [0.5, 0.5, 0], [0, 0, 1]]),
+    "I": np.array([[-0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.5, 0.5, -0.5]]), "F": np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]),
+    "R": np.array([[2, 1, 1], [-1, 1, 1], [-1, -2, 1]]) / 3}
+
+
 @dataclass(frozen=True, eq=False)
 class Template:
     """A prototype with one set of elements known in it; volume of that member in Å^3 per atom (None: not known)."""
@@ -119,13 +130,8 @@ class Template:
         return _genes(self.prototype)[1]
 
     def with_roles_of(self, other: Prototype) -> Template:
-        """The same template with the site roles of another prototype of the same anonymous gene, matched by orbit letters and amounts."""
-        p = self.prototype
-        for order in itertools.permutations(range(len(other.counts))):
-            change = {o + 1: i + 1 for i, o in enumerate(order)}
-            if template_of(other).gene.substituted(change).key == self.gene.key:
-                return replace(self, prototype=replace(p, roles=tuple(other.roles[o] for o in order)))
-        raise BadInput(f"{p.name} and {other.name} do not share a gene", "roles")
+        """The same template with the site roles of another prototype of the same anonymous gene."""
+        return replace(self, prototype=_with_roles(self.prototype, other))
 
     @cached_property
     def parent_formula(self) -> str:
@@ -171,8 +177,24 @@ class Template:
 
 @cache
 def _genes(p: Prototype) -> tuple[Gene, str]:
-    found = gene(p.filled(range(1, len(p.counts) + 1)), 0.01)[0]
+    if p.source == REFERENCE:  # letters of the standard setting, no search needed
+        pairs = {(int(o), int(i)) for o, i in zip(p.orbit, p.label, strict=True)}
+        found = Gene.of(p.space_group, [(p.letters[o], i + 1) for o, i in pairs]).canonical
+    else:
+        found = gene(p.filled(range(1, len(p.counts) + 1)), 0.01)[0]
     return found, found.anonymous
+
+
+@cache
+def _with_roles(p: Prototype, other: Prototype) -> Prototype:
+    """`p` with the roles of `other` on the labels that hold the same positions in some setting; of several ways one that suits p's elements."""
+    fitting = []
+    for order in itertools.permutations(range(len(other.counts))):  # label i of `other` is label order[i] of `p`
+        if _genes(other)[0].substituted({i + 1: j + 1 for i, j in enumerate(order)}).key == _genes(p)[0].key:
+            fitting.append(tuple(other.roles[order.index(j)] for j in range(len(order))))
+    if not fitting:
+        raise BadInput(f"{p.name} and {other.name} do not share a gene", "roles")
+    return replace(p, roles=max(fitting, key=lambda roles: sum(z in ROLES[r] for z, r in zip(p.parents, roles, strict=True))))
 
 
 @cache
@@ -206,6 +228,54 @@ def built_in() -> tuple[Template, ...]:
                 found.append(Template(p, tuple(NUMBER[s] for s in text.split()), None))
     found += [template_of(p) for p in aflow()]
     return weighted([t for t in found if t.gene.space_group == t.prototype.space_group])  # a few AFLOW types lie within 0.01 Å of a higher group
+
+
+@cache
+def reference() -> tuple[Template, ...]:
+    """The phases of the shipped reference table that our own engine has relaxed; empty where the table is not shipped."""
+    from ..archive.shipped import list_shipped, read_table
+
+    if TABLE not in list_shipped():
+        return ()
+    frame = read_table(TABLE, columns=["material_id", "formula", "relaxed_space_group", "sites", "lattice", "parameters"])
+    frame = frame[frame.lattice.notna() & (frame.relaxed_space_group > 0)]
+    return weighted(from_sites(frame.material_id, frame.relaxed_space_group, frame.sites, frame.lattice, frame.parameters))
+
+
+@cache
+def shipped() -> tuple[Template, ...]:
+    """All templates that come with the package: built-in ones and the reference's."""
+    return (*built_in(), *reference())
+
+
+def from_sites(names: Iterable[str], space_groups: Iterable[int], sites: Iterable[str], lattices: Iterable, parameters: Iterable) -> list[Template]:
+    """Templates from tables of free parameters: sites as 'Na_a.Cl_b', lattices in the order of `lattice.FREE`, parameters of all sites in order.
+
+    Space-group setting: the standard one of crystal/wyckoff.py.
+    """
+    groups = [int(g) for g in space_groups]
+    listed = [[(part.split("_")[1], NUMBER[part.split("_")[0]]) for part in text.split(".")] for text in sites]
+    if not groups:
+        return []
+    plan = layout(groups, listed)
+    together = lambda rows: np.concatenate([np.asarray(r, dtype=float) for r in rows])
+    batch = plan.crystals(together(lattices), together(parameters))
+    cells, frac, ends = batch.cell.numpy(), batch.frac.numpy(), batch.offsets.tolist()
+    found = []
+    for i, (name, group) in enumerate(zip(names, groups, strict=True)):
+        basis = _CENTRING[symbol_of(group)[0]]
+        orbit = np.repeat(np.arange(len(listed[i])), [position(group, letter).multiplicity for letter, _ in listed[i]])
+        points = (frac[ends[i] : ends[i + 1]] @ np.linalg.inv(basis)) % 1.0
+        rounded = np.rint(points * 1e4).astype(int) % 10_000
+        _, first = np.unique(np.column_stack([orbit, rounded]), axis=0, return_index=True)
+        if len(first) * lattice_points(group) != len(orbit):
+            raise BadInput(f"{len(orbit)} atoms become {len(first)} in the primitive cell of group {group}", str(name))
+        parents = sorted({z for _, z in listed[i]})
+        label = np.array([parents.index(listed[i][o][1]) for o in orbit[first]])
+        p = Prototype(str(name), frozenset(), group, basis @ cells[i], points[first], label, orbit[first], tuple(letter for letter, _ in listed[i]),
+                      tuple(parents), ("any",) * len(parents), REFERENCE)
+        found.append(template_of(p))
+    return found
 
 
 def weighted(templates: Sequence[Template]) -> tuple[Template, ...]:

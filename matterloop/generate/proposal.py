@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 from ..archive.records import Ask, Candidate, Verdict
 from ..base.elements import symbol
 from ..base.errors import BadInput
+from ..base.registry import load
 from ..crystal.composition import anonymous_formula, composition_of, reduced, reduced_formula
 from ..crystal.prototypes import named
 from ..crystal.space_groups import lattice_points
@@ -37,6 +38,11 @@ class Generator(Protocol):
     def observe(self, verdicts: list[Verdict]) -> None:
         """Hear what became of earlier proposals; generators that do not learn ignore it."""
         ...
+
+
+def load_generator(name: str, **options) -> Generator:
+    """The generator or search called `name`, both of which propose; Missing with the nearest names otherwise."""
+    return load(name, role=("generator", "search"), **options)
 
 
 def check_ask(ask: Ask) -> None:

@@ -32,7 +32,7 @@ from .volume import contacts, volume_per_atom
 CARD = Card(
     name="random_search",
     build="RandomSearch",
-    role="generator",
+    role="search",
     paper="10.1088/0953-8984/23/5/053201",
     year=2011,
     capabilities=("elements", "formula", "anonymous", "atoms", "space_group", "prototype"),

@@ -20,7 +20,7 @@ from ..base.registry import Card
 from ..base.seeds import numpy_stream
 from ..crystal.composition import is_charge_neutral, reduced, reduced_formula
 from ..crystal.prototypes import ROLES, named
-from .library import Template, built_in, describe, template_of, with_splits
+from .library import Template, built_in, describe, shipped, template_of, with_splits
 from .proposal import check_ask
 from .similarity import similarity
 
@@ -75,15 +75,16 @@ class Substitution:
 
     temperature  of the choice of elements: 0.5 stays close to known compounds, 2 wanders
     partial      also substitute single orbits
-    templates    "built_in", or own templates
+    templates    "shipped" (built-in types and the reference), "built_in", or own templates
     """
 
     name = "substitution"
 
-    def __init__(self, temperature: float = 1.0, partial: bool = True, templates: str | Sequence[Template] = "built_in"):
+    def __init__(self, temperature: float = 1.0, partial: bool = True, templates: str | Sequence[Template] = "shipped"):
         self.temperature, self.partial = temperature, partial
         self._given = templates
         self._all: tuple[Template, ...] | None = None
+        self._patterns: dict[tuple[int, ...], list[Template]] = {}
 
     def observe(self, verdicts: list[Verdict]) -> None:
         """Verdicts change nothing: substitution does not learn."""
@@ -129,22 +130,28 @@ class Substitution:
 
     def _templates(self) -> tuple[Template, ...]:
         if self._all is None:
-            base = built_in() if self._given == "built_in" else tuple(self._given)
+            base = {"built_in": built_in, "shipped": shipped}[self._given]() if isinstance(self._given, str) else tuple(self._given)
             self._all = with_splits(base) if self.partial else base
+            for t in self._all:
+                self._patterns.setdefault(t.pattern, []).append(t)
         return self._all
+
+    def _of_pattern(self, pattern: tuple[int, ...]) -> list[Template]:
+        self._templates()
+        return self._patterns.get(pattern, [])
 
     def _usable(self, ask: Ask) -> list[Template]:
         types = {p.name: p for name in ask.prototypes for p in named(name)}
         genes = {template_of(p).anonymous: p for p in types.values()}
         pattern = None if ask.formula is None else tuple(sorted(n for _, n in ask.formula))
         found = []
-        for t in self._templates():
+        for t in self._templates() if pattern is None else self._of_pattern(pattern):
             p = t.prototype
             if not ask.atoms[0] <= p.atoms <= ask.atoms[1] or not ask.n_elements[0] <= len(p.counts) <= ask.n_elements[1]:
                 continue
             if ask.space_groups and p.space_group not in ask.space_groups or ask.anonymous and p.anonymous != ask.anonymous:
                 continue
-            if pattern is not None and t.pattern != pattern or len(ask.required) > len(p.counts):
+            if len(ask.required) > len(p.counts):
                 continue
             if ask.prototypes:
                 if p.name not in types and (p.derived or p.source == "type" or t.anonymous not in genes):

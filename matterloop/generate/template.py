@@ -40,12 +40,12 @@ class TemplateSearch:
     """Generator that looks up structure types for compositions; see the card.
 
     per_formula  structures proposed for each composition of an open ask (a wanted formula gets all there are, best first)
-    templates    "built_in", or own templates
+    templates    "shipped" (built-in types and the reference), "built_in", or own templates
     """
 
     name = "template"
 
-    def __init__(self, per_formula: int = 2, templates: str | Sequence[Template] = "built_in"):
+    def __init__(self, per_formula: int = 2, templates: str | Sequence[Template] = "shipped"):
         self.per_formula = per_formula
         self._maker = Substitution(partial=False, templates=templates)
 
