@@ -17,9 +17,10 @@ from ..base.config import from_mapping
 from ..base.elements import DEFAULT_MASK, number, symbol
 from ..base.errors import BadInput
 from ..base.machine import hardware, versions
-from ..campaign.loop import CAMPAIGN, Campaign, Settings, Watch
+from ..campaign.loop import CAMPAIGN, Campaign, Settings
 from ..campaign.outcome import Outcome, funnel_of, rows_of
 from ..campaign.state import State, replay
+from ..campaign.watch import Watch
 from ..campaign.wish import Wish, from_toml, read_wish
 from .folder import archive_of, new_folder, write_results, write_run_toml
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..campaign.loop import Watch
+from ..campaign.watch import Watch
 
 
 @contextmanager

@@ -9,20 +9,24 @@ import math
 from importlib import import_module
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..base.errors import BadInput, MatterloopError, Missing
 from ..base.registry import entries, load
 from ..base.units import gpa_to_stress, stress_to_gpa
-from ..campaign.loop import Watch
-from ..crystal.state import Crystals
+from ..campaign.watch import Watch
 
-Source = str | Path | Iterable[str | Path] | Crystals
+if TYPE_CHECKING:  # torch is for the verbs that compute
+    from ..crystal.state import Crystals
+
+    Source = str | Path | Iterable[str | Path] | Crystals
 STRUCTURE_FILES = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz")
 
 
 def _read(source: Source) -> tuple[Crystals | None, list[str], list[dict]]:
     """Crystals, their names, and one dict for every input that could not be read."""
+    from ..crystal.state import Crystals
+
     if isinstance(source, Crystals):
         return source, [str(i) for i in range(len(source))], []
     from ..crystal.formats import read
@@ -178,9 +182,10 @@ def dict_of(decomposition) -> dict[str, float]:
 def generate(ask, *, count: int = 10, seed: int = 0, generator: str = "substitution", out: str | Path | None = None) -> list[dict[str, Any]]:
     """Candidates for an `Ask` from one generator; with `out` a CIF of each is written there."""
     from ..crystal.formats import cif_texts
+    from ..generate.proposal import load_generator
     from .folder import FolderError, write_atomic
 
-    found = load(generator, role="generator").propose(ask, count, seed)
+    found = load_generator(generator).propose(ask, count, seed)
     folder = Path(out) if out is not None else None
     if folder is not None:
         try:
@@ -292,6 +297,8 @@ def doctor() -> list[dict[str, Any]]:
         probe(f"import {name}", lambda n=name: getattr(import_module(n), "__version__", "yes"))
 
     def weights() -> str:
+        from ..crystal.state import Crystals
+
         salt = Crystals.of([[0, 0, 0], [0.5, 0.5, 0.5]], [11, 17], [[0, 2.82, 2.82], [2.82, 0, 2.82], [2.82, 2.82, 0]])
         value = energy(salt)[0]
         if "error" in value:
