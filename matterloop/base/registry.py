@@ -70,9 +70,17 @@ class Entry:
 
 
 def read_card(path: Path) -> Card | None:
-    """The card of a file, or None if it has none; BadInput if it is not made of literals."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "CARD":
+    """The card of a file, or None if it has none; BadInput if the file is not Python or the card not made of literals."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if "CARD" not in text:
+            return None
+        tree = ast.parse(text)
+    except (OSError, UnicodeDecodeError, SyntaxError, ValueError) as error:
+        raise BadInput(f"cannot be read as Python: {error}", str(path)) from None
+    for node in tree.body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target if isinstance(node, ast.AnnAssign) else None
+        if getattr(target, "id", "") == "CARD":
             return _literal_card(node.value, path)
     return None
 
@@ -115,12 +123,17 @@ def plugins() -> dict[str, Entry]:
     """{name: entry} of every installed plug-in; only its file is read, nothing is imported but the packages above it."""
     found = {}
     for point in entry_points(group=ENTRY_POINT_GROUP):
-        spec = importlib.util.find_spec(point.value)
+        try:
+            spec = importlib.util.find_spec(point.value)
+        except (ImportError, ValueError):
+            spec = None
         if spec is None or not spec.origin:
             raise BadInput(f"the plug-in {point.name!r} names the module {point.value!r}, which is not there", "entry point")
         card = read_card(Path(spec.origin))
         if card is None:
             raise BadInput("a plug-in module must hold CARD = Card(...)", spec.origin)
+        if card.name in found:
+            raise BadInput(f"two plug-ins claim the name {card.name!r}: {point.value} and {found[card.name].module}", "registry")
         found[card.name] = Entry(card, point.value, Path(spec.origin), point.dist.name if point.dist else point.name)
     return found
 
@@ -133,15 +146,21 @@ def entries() -> dict[str, Entry]:
     return {**ours, **theirs}
 
 
-def find(name: str, role: str | None = None) -> Entry:
-    """The entry called `name`, of `role` if given; Missing with the nearest names otherwise."""
-    known = {n: e for n, e in entries().items() if role is None or e.card.role == role}
+def find(name: str, role: str | tuple[str, ...] | None = None) -> Entry:
+    """The entry called `name`, of `role` (or one of several) if given; Missing with the nearest names otherwise.
+
+    A built-in part is found whatever state the plug-ins are in.
+    """
+    roles = (role,) if isinstance(role, str) else role
+    if (entry := built_in().get(name)) is not None and (roles is None or entry.card.role in roles):
+        return entry
+    known = {n: e for n, e in entries().items() if roles is None or e.card.role in roles}
     if name not in known:
-        raise Missing(role or "part", name, known)
+        raise Missing(" or ".join(roles) if roles else "part", name, known)
     return known[name]
 
 
-def load(name: str, role: str | None = None, **options):
+def load(name: str, role: str | tuple[str, ...] | None = None, **options):
     """Import the file of the part called `name` and build it; `name:preset` takes the preset's options first."""
     name, _, preset = name.partition(":")
     entry = find(name, role)

@@ -31,6 +31,7 @@ CARD = Card(
     summary="continuous-filter convolutions over distances, smooth in every coordinate",
     capabilities=("seed",),
     keeps=("rotation", "reflection", "translation", "permutation", "cell", "supercell"),
+    reference=-2.9823680896717475,
     small={"width": 16, "blocks": 2, "radius": 4.5, "spacing": 0.3, "gamma": 5.0},
     differs=(
         "a cosine cutoff ends every filter, so that forces are continuous; the paper cuts",

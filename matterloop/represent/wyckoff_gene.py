@@ -31,7 +31,7 @@ CARD = Card(
     role="descriptor",
     paper="arXiv:2503.02407",
     year=2025,
-    capabilities=("key",),
+    capabilities=("key", "round_trip"),
     keeps=("rotation", "reflection", "translation", "permutation", "cell", "supercell"),
     dtype="float64",
     tolerance=0.0,
@@ -219,3 +219,13 @@ class WyckoffGene:
 
     def __call__(self, crystals: Crystals) -> list[str]:
         return [g.key for g in gene(crystals, self.symprec)]
+
+    @staticmethod
+    def decode(text: str) -> Gene:
+        """What a key says; BadInput or Missing naming the part that is wrong."""
+        return Gene.parse(text)
+
+    @staticmethod
+    def encode(gene: Gene) -> str:
+        """The key of a gene."""
+        return gene.key

@@ -9,7 +9,7 @@ from matterloop.base.errors import BadInput, Missing
 from matterloop.base.registry import load
 from matterloop.crystal.composition import reduced, reduced_formula
 from matterloop.crystal.prototypes import prototypes
-from matterloop.generate.proposal import Generator, anonymous_counts, check_ask, fulfils
+from matterloop.generate.proposal import Generator, anonymous_counts, check_ask, fulfils, load_generator
 from matterloop.generate.volume import contacts
 
 NAMES = ("substitution", "template", "random_search")
@@ -33,7 +33,7 @@ ASKS = {
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("what", ASKS)
 def test_every_candidate_fulfils_the_ask(name, what):
-    ask, generator = ASKS[what], load(name, role="generator")
+    ask, generator = ASKS[what], load_generator(name)
     assert isinstance(generator, Generator)
     found = generator.propose(ask, 8, 3)
     assert len(found) == 8 or what in ("a formula", "two elements only") and len(found) >= 5
