@@ -14,7 +14,7 @@ from ..archive.database import Archive, open_archive
 from ..archive.optimade import Offline, look_up
 from ..archive.records import Ask
 from ..base.config import from_mapping
-from ..base.elements import DEFAULT_MASK, number, symbol
+from ..base.elements import number, symbol
 from ..base.errors import BadInput
 from ..base.machine import hardware, versions
 from ..campaign.loop import CAMPAIGN, Campaign, Settings
@@ -166,7 +166,7 @@ def hull_plots(campaign: Campaign, verdicts) -> dict:
 def _outcome(archive, state: State, wish: Wish, verdicts, run: dict, hulls: dict) -> Outcome:
     rows = rows_of(archive, CAMPAIGN, state, verdicts)
     ask: Ask = wish.ask
-    mask = tuple(symbol(z) for z in sorted(ask.excluded & DEFAULT_MASK))
+    mask = tuple(symbol(z) for z in sorted(ask.excluded))
     unmeasured = sorted({x.name for x in ask.limits} - {reason.check for v in verdicts.values() for reason in v.reasons})
     not_checked = tuple(f"The wish's {name.replace('_', ' ')}: no predictor for it yet." for name in unmeasured) + NOT_CHECKED
     return Outcome(

@@ -42,7 +42,7 @@ def report(outcome: Outcome) -> str:
         _head(outcome, title), _wish(outcome), _section("From proposed to kept", f'<div class="card">{funnel(outcome.funnel)}</div>'),
         _best(outcome), _hulls(outcome),
         _section("Elements", f'<div class="card scroll">{periodic_table(heat(outcome.rows), outcome.mask)}<p class="faint">Colour: proposals that hold the element. '
-                 f'Struck out: left out by the element mask ({escape(", ".join(outcome.mask)) or "none"}); change it with <code>--include</code> and <code>--exclude</code>.</p></div>'),
+                 f'Struck out: left out by the wish or by the default element mask ({escape(", ".join(outcome.mask)) or "none"}); change it with <code>--include</code> and <code>--exclude</code>.</p></div>'),
         _table(outcome), _not_checked(outcome), _run(outcome),
     ]
     return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
