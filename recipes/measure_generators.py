@@ -27,6 +27,7 @@ from matterloop.base.registry import load
 from matterloop.base.seeds import numpy_stream
 from matterloop.crystal.composition import composition_of, reduced
 from matterloop.crystal.prototypes import from_crystals
+from matterloop.crystal.space_groups import lattice_points
 from matterloop.generate.library import shipped, template_of
 from matterloop.generate.random_search import filling, place
 from matterloop.generate.template import TemplateSearch
@@ -65,7 +66,8 @@ def types(root: Path, count: int, seed: int) -> dict:
 
 def speed(count: int, seed: int) -> dict:
     elements = lambda text: frozenset(NUMBER[s] for s in text.split())
-    asks = {"open": Ask(), "ternary lithium oxides": Ask(required=elements("Li O"), n_elements=(3, 3), atoms=(1, 11)), "perovskites": Ask(prototypes=("perovskite",))}
+    asks = {"open": Ask(), "ternary lithium oxides": Ask(required=elements("Li O"), n_elements=(3, 3), atoms=(1, 11)),
+            "perovskites": Ask(prototypes=("perovskite",))}
     out = {}
     for name in ("substitution", "template", "random_search"):
         generator = load(name, role="generator")
@@ -95,14 +97,12 @@ def against_pyxtal(root: Path, count: int, seed: int, limit: int = 20) -> dict:
     for t in targets:
         group, counts = t.prototype.space_group, composition_of(t.composition(t.parents))
         elements = sorted(counts)
-        began, busy = time.process_time(), None
+        began = time.process_time()
         rng, placed = numpy_stream(seed, t.prototype.name), None
         fill = filling(group, tuple(counts[z] for z in elements))
         for _ in range(5):
             placed = placed or place(group, [(p, elements[e]) for p, e in fill.sample(rng)], rng)
         ours.append((placed is not None, time.process_time() - began))
-        from matterloop.crystal.space_groups import lattice_points
-
         busy, valid = time.process_time(), False
         signal.alarm(limit)
         try:
@@ -116,8 +116,8 @@ def against_pyxtal(root: Path, count: int, seed: int, limit: int = 20) -> dict:
         finally:
             signal.alarm(0)
         theirs.append((valid, time.process_time() - busy))
-    tell = lambda rows: {"made": sum(ok for ok, _ in rows), "cpu_seconds": round(sum(s for _, s in rows), 1), "median_cpu_seconds": round(float(np.median([s for _, s in rows])), 3),
-                         "longest": round(max(s for _, s in rows), 1)}
+    tell = lambda rows: {"made": sum(ok for ok, _ in rows), "cpu_seconds": round(sum(s for _, s in rows), 1),
+                         "median_cpu_seconds": round(float(np.median([s for _, s in rows])), 3), "longest": round(max(s for _, s in rows), 1)}
     return {"pairs": len(targets), "ours": tell(ours), "pyxtal": tell(theirs), f"pyxtal_stopped_after_{limit}_s": stalled,
             "cpu_time_ratio": round(sum(s for _, s in theirs) / sum(s for _, s in ours), 2)}
 

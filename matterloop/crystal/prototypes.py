@@ -154,7 +154,10 @@ def _standardised(cell, frac, label, symprec: float) -> tuple[int, np.ndarray, n
     """Space group, and cell, frac, label, orbit, letters of the symmetrised primitive standard cell."""
     import moyopy
 
-    first = moyopy.MoyoDataset(moyopy.Cell(np.asarray(cell).tolist(), np.asarray(frac).tolist(), [int(x) + 1 for x in label]), symprec=symprec)
+    from .symmetry import _quiet
+
+    with _quiet():
+        first = moyopy.MoyoDataset(moyopy.Cell(np.asarray(cell).tolist(), np.asarray(frac).tolist(), [int(x) + 1 for x in label]), symprec=symprec)
     primitive = first.prim_std_cell
     letter = dict(zip(first.mapping_std_prim, zip(first.wyckoffs, first.orbits, strict=True), strict=True))
     if len(letter) != len(primitive.numbers):
