@@ -172,12 +172,13 @@ class CHGNetOracle:
     def parity(self) -> list[tuple[str, Tensor, Tensor, float]]:
         """What the chgnet package gives for a distorted perovskite beside our own numbers: [(what, ours, theirs, allowed difference)]."""
         from chgnet.model import CHGNet
-        from pymatgen.core import Structure
+
+        from ..crystal.formats import to_pymatgen
 
         sites = [[0.0, 0.0, 0.0], [0.5, 0.52, 0.5], [0.5, 0.5, 0.02], [0.5, 0.0, 0.5], [0.0, 0.47, 0.5]]
         crystal = Crystals.of(sites, [22, 56, 8, 8, 8], [[4.0, 0, 0], [0.3, 4.1, 0], [0, 0.2, 3.9]])
         package = CHGNet.load(model_name=self.version, use_device="cpu", verbose=False)
-        theirs = package.predict_structure(Structure(crystal.cell[0].numpy(), crystal.species.tolist(), sites))
+        theirs = package.predict_structure(to_pymatgen(crystal)[0])
         ours = self.label(crystal)
         mine = {"e": ours.energy[0] / crystal.atoms, "f": ours.forces, "s": stress_to_gpa(ours.stress[0]), "m": ours.magmoms}
         limits = {"e": ("energy, eV/atom", 1e-4), "f": ("forces, eV/Å", 1e-3), "s": ("stress, GPa", 1e-2), "m": ("magnetic moments, muB", 1e-3)}
