@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from reference_common import append_many, read_lines
-from reference_compounds import PROTOCOL, SYMPREC, crystals_of, finished, structures
+from reference_compounds import PROTOCOL, SYMPREC, crystals_of, finished, remembered, structures
 
 from matterloop.archive.shipped import read_table
 from matterloop.base import elements as periodic_table
@@ -78,7 +78,7 @@ def drafts(work: Path) -> list[dict]:
         for rank, k in enumerate(best.values()):
             order = choices[int(scores[:, k].argmax())]
             out.append({"formula": r.formula, "wanted_group": int(r.space_group), "row": rows[k], "parent": frame.material_id.iat[rows[k]],
-                        "swap": {int(old): numbers[i] for old, i in zip(olds[k], order, strict=True)}, "score": float(scores[:, k].max()),
+                        "swap": {str(old): numbers[i] for old, i in zip(olds[k], order, strict=True)}, "score": float(scores[:, k].max()),
                         "cost": int(frame.atoms.iat[rows[k]]) * (1 + rank) * 2.0 ** (2 * unusual + len(amounts) / 2)})
     return sorted(out, key=lambda d: (d["cost"], d["formula"]))
 
@@ -88,7 +88,7 @@ def built(parents: Crystals, chosen: list[dict]) -> tuple[list[int], Crystals | 
     cells, places = [], []
     for k, draft in enumerate(chosen):
         parent = parents[k]
-        species = torch.tensor([draft["swap"][z] for z in parent.species.tolist()])
+        species = torch.tensor([draft["swap"][str(z)] for z in parent.species.tolist()])
         old, new = parent.species.bincount(minlength=119), species.bincount(minlength=119)
         counts = lambda c: {z: int(c[z]) for z in c.nonzero()[:, 0].tolist()}
         volume = volume_from_parent(counts(new), counts(old), float(parent.volume[0]) / parent.atoms)
@@ -109,7 +109,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     path, until = args.work / "built.jsonl", time.monotonic() + args.seconds
-    todo = drafts(args.work)
+    todo = remembered(args.work, "drafts.json", lambda: drafts(args.work))
     done = {(x["formula"], x["wanted_group"], x["parent"]) for x in read_lines(path)}
     rest = [d for d in todo if (d["formula"], d["wanted_group"], d["parent"]) not in done]
     print(f"built.jsonl: {len(todo)} drafts for {len({d['formula'] for d in todo})} formulas, {len(done)} done before", flush=True)

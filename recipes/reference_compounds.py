@@ -20,8 +20,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from hull_formulas import SOURCE as MP_FORMATION
+from hull_formulas import lowest_of
 from reference_common import append, append_many, find_folder, potential_facts, read_lines, write_table
 
+from matterloop.archive.files import replacing
 from matterloop.base import elements as periodic_table
 from matterloop.base import registry
 from matterloop.base.errors import BadInput
@@ -39,7 +42,8 @@ from matterloop.represent.wyckoff_gene import Gene, from_symmetry, gene
 PROTOCOL = {"optimizer": "lbfgs", "fmax": 0.03, "smax": 0.001, "steps": 300, "keep_symmetry": True}  # eV/Å, eV/Å^3 (0.16 GPa)
 SYMPREC = 0.01  # Å
 RELAXED, PUBLISHED, BUILT = "relaxed", "published geometry, single point", "built by substitution, relaxed"
-BUILT_NEAR, FALSE_DEPTH = 0.1, 0.2  # eV/atom above and below the hull of the other phases, between which a built phase is believed
+BUILT_NEAR = 0.1  # eV/atom above the hull of all other phases: farther up a built phase has the wrong structure
+BELIEVED = 0.25  # eV/atom by which its formation energy may differ from the published one (of older corrections): farther off it is not that phase
 DEEPEST = 0.5  # eV/atom a relaxation may gain
 NEAR = 0.05  # eV/atom above the hull of the table: relaxed first
 CREDIT = {
@@ -204,6 +208,15 @@ def element_energies(work: Path) -> dict[int, float]:
     return out
 
 
+def remembered(work: Path, name: str, make: Callable):
+    """`make()`, kept as JSON in the work folder: an order need not be found again at every start. Delete the file to find it anew."""
+    path = work / name
+    if not path.exists():
+        with replacing(path) as new:
+            new.write_text(json.dumps(make()))
+    return json.loads(path.read_text())
+
+
 def queue(work: Path):
     """Structures in the order in which they are relaxed: near the hull of the single points and small first, wished-for chemistry before the rest."""
     frame = structures(work)
@@ -239,7 +252,8 @@ def relax(work: Path, until: float, batch: int = 400) -> None:
     """Relax with the symmetry kept, cell free; each crystal is one line as soon as it is done."""
     oracle, path = registry.load("chgnet", role="potential"), work / "relaxed.jsonl"
     done = {x["material_id"] for x in read_lines(path)}
-    frame = queue(work)
+    frame = remembered(work, "queue.json", lambda: queue(work).material_id.to_list())
+    frame = structures(work).set_index("material_id", drop=False).loc[frame]
     rest, begin, count = frame[~frame.material_id.isin(done)], time.monotonic(), 0
 
     def finish(names: list[str], i: int, one: RelaxedOne) -> None:
@@ -283,8 +297,9 @@ def kind_of(reason: str) -> str:
     return re.sub(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?", "#", reason)[:100]
 
 
-def built_rows(work: Path, rows: list[dict]) -> list[dict]:
-    """Rows of phases built by recipes/reference_built.py: the lowest of each formula and wanted space group, if it lies near the hull of everything."""
+def built_rows(work: Path, rows: list[dict], published: dict[tuple, float]) -> tuple[list[dict], dict]:
+    """(rows, facts) of phases built by recipes/reference_built.py: the lowest of each formula and wanted space group, if its formation energy is near the
+    published one {reduced composition: eV/atom} and it lies near the hull of everything."""
     found: dict[tuple[str, int], dict] = {}
     for x in read_lines(work / "built.jsonl"):
         key = (x["formula"], x["wanted_group"])
@@ -297,18 +312,24 @@ def built_rows(work: Path, rows: list[dict]) -> list[dict]:
     known = Hull([*(dict(zip(r["elements"].tolist(), r["counts"].tolist(), strict=True)) for r in rows), *({z: 1} for z in elements)], [*held, *elements.values()],
                  list(map(str, range(len(rows) + len(elements)))), "mp2020", "chgnet")
     energies = [x["energy_per_atom"] for x in listed]
-    above = known.energy_above(shares, energies, missing="report").above
-    keep = (above > -FALSE_DEPTH) & (above < BUILT_NEAR)  # far below everything known: a hole of the potential; far above: the wrong structure
-    print(f"built: {len(listed)} formulas, {int(keep.sum())} near the hull, {int((above <= -FALSE_DEPTH).sum())} too far below, {int((above >= BUILT_NEAR).sum())} too far above")
+    formation = known.formation_energy(shares, energies)
+    off = formation - np.array([published[reduced(c)] for c in shares])
+    believed = np.abs(off) < BELIEVED
+    grown = known.with_entries([c for c, b in zip(shares, believed, strict=True) if b], [e for e, b in zip(energies, believed, strict=True) if b],
+                               [f"built {k}" for k in range(int(believed.sum()))])
+    keep = believed & (grown.energy_above(shares, energies, missing="report").above < BUILT_NEAR)
+    facts = {"formulas_tried": len(listed), "kept": int(keep.sum()), "formation_energy_too_far_from_published": int((~believed).sum()),
+             "too_far_above_the_hull": int((believed & ~keep).sum()),
+             "formation_energy_minus_published_eV_per_atom": {f"percentile_{p}": float(np.percentile(off, p)) for p in (5, 25, 50, 75, 95)} if listed else {}}
     out = []
     for x, composition, good_one in zip(listed, shares, keep, strict=True):
         if good_one:
             counts = reduced(composition)
             out.append({
-                "material_id": f"built-{x['formula']}-{x['space_group']}", "formula": reduced_formula(composition), "elements": np.array([z for z, _ in counts], dtype=np.uint8),
-                "counts": np.array([n for _, n in counts], dtype=np.uint16), "n_atoms": Gene.parse(x["gene"]).atoms, "source": "built", "space_group": x["space_group"],
+                "material_id": f"built-{x['formula']}-{x['wanted_group']}", "formula": reduced_formula(composition), "elements": np.array([z for z, _ in counts], dtype=np.uint8),
+                "counts": np.array([n for _, n in counts], dtype=np.uint16), "n_atoms": Gene.parse(x["gene"]).atoms, "source": "built", "space_group": x["wanted_group"],
                 "gene": x["gene"], "anonymous": x["anonymous"], "energy_per_atom": np.nan, "fmax": np.nan, "pressure": np.nan, "protocol": BUILT} | relaxed_columns(x))
-    return out
+    return out, facts
 
 
 def relaxed_columns(x: dict) -> dict:
@@ -318,7 +339,7 @@ def relaxed_columns(x: dict) -> dict:
             "parameters": np.array([v for site in x["sites"] for v in site[2]], dtype=np.float32)}
 
 
-def write(work: Path) -> None:
+def write(work: Path, data_dir: Path) -> None:
     """Join what the work files hold into the shipped table."""
     import pandas as pd
 
@@ -345,7 +366,8 @@ def write(work: Path) -> None:
             else:
                 row |= {"protocol": RELAXED, **relaxed_columns(x), "relaxed_gene": "" if x["gene"] == row["gene"] else x["gene"]}
         rows.append(row)
-    rows += built_rows(work, rows)
+    more, built = built_rows(work, rows, lowest_of(data_dir / MP_FORMATION)[0])
+    rows += more
     table = pd.DataFrame(rows).astype({"n_atoms": np.int16, "space_group": np.int16, "relaxed_space_group": np.int16, "fmax": np.float32, "pressure": np.float32,
                                        "source": "category", "protocol": "category"})
     done = table.protocol == RELAXED
@@ -356,16 +378,16 @@ def write(work: Path) -> None:
         "published_minus_relaxed_eV_per_atom": {
             "structures": int(done.sum()), "mean": float(fall.mean()), **{f"percentile_{p}": float(np.percentile(fall, p)) for p in (5, 25, 50, 75, 90, 95, 99)}},
         "relaxation_steps": {"mean": float(np.mean(steps)), "largest": int(np.max(steps))}, "gene_changed_by_relaxation": int((table.relaxed_gene != "").sum()),
-        "sources": {k: int(v) for k, v in table.source.value_counts().items()}, "left_out": left_out,
+        "sources": {k: int(v) for k, v in table.source.value_counts().items()}, "left_out": left_out, "built_by_substitution": built,
         "relaxations_not_used": {"tried": tried, "not_used": len(unfit), **pd.Series([kind_of(w) for w in unfit.values()], dtype=str).value_counts().to_dict()}}
     write_table("compounds_chgnet", table, {
         "what": "CHGNet energies of Materials Project structures, their geometry where our engine has relaxed it, and phases built where the data have a formula only",
         "protocol": f"energy_per_atom: published geometry, single point; relaxed_energy_per_atom: symmetry kept, cell free, {PROTOCOL}; built: elements put into a "
-                    "structure of the same space group and ratio for formulas on the hull of matbench_mp_e_form, relaxed likewise, kept from "
-                    f"{-FALSE_DEPTH} to {BUILT_NEAR} eV/atom above the hull of the others",
+                    "structure of the same space group and ratio for formulas on the hull of matbench_mp_e_form, relaxed likewise, kept where the "
+                    f"formation energy is within {BELIEVED} eV/atom of the published one and at most {BUILT_NEAR} eV/atom above the hull",
         "made_by": "recipes/reference_compounds.py read singles genes relax write; recipes/reference_built.py", "credit": "; ".join(CREDIT.values()), "licence": "CC-BY 4.0", **potential_facts(),
         "columns": {
-            "elements": "atomic numbers", "counts": "atoms of each in the reduced formula", "n_atoms": "atoms in the published cell", "space_group": f"within {SYMPREC} Å, 0: not found",
+            "elements": "atomic numbers", "counts": "atoms of each in the reduced formula", "n_atoms": "atoms in the published cell", "space_group": f"within {SYMPREC} Å, 0: not found; of built phases the one aimed at",
             "gene": "Wyckoff gene of the published geometry", "anonymous": "the same without elements", "energy_per_atom": "eV/atom at the published geometry, which is not CHGNet's minimum; empty for built phases",
             "fmax": "largest force there, eV/Å", "pressure": "pressure there, GPa", "relaxed_energy_per_atom": "eV/atom, empty where not relaxed",
             "relaxed_gene": "empty where unchanged", "sites": "element and Wyckoff letter of the relaxed crystal in the standard setting",
@@ -387,15 +409,12 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
-    until = time.monotonic() + args.seconds
+    until, folder = time.monotonic() + args.seconds, find_folder(args.data_dir)
     for name in args.stages:
-        if name == "read":
-            folder = find_folder(args.data_dir)
+        if name in ("read", "write"):
             if folder is None:
-                raise BadInput("the data sets are not found; give --data-dir or set MATTERLOOP_DATA", "read")
-            read(args.work, folder)
-        elif name == "write":
-            write(args.work)
+                raise BadInput("the data sets are not found; give --data-dir or set MATTERLOOP_DATA", name)
+            {"read": read, "write": write}[name](args.work, folder)
         else:
             {"singles": singles, "genes": genes, "relax": relax}[name](args.work, until)
 

@@ -322,6 +322,7 @@ class _Facets:
     """Phases on the hull by row, and facets by chemical system."""
 
     formulas: tuple[str, ...]
+    groups: Mapping[str, int]  # space group of the lowest entry of each compound
     fractions: tuple[dict[int, float], ...]
     systems: Mapping[frozenset[int], list[int]]  # rows of phases whose elements are exactly these
     corners: np.ndarray
@@ -344,7 +345,8 @@ def _facets() -> _Facets:
     starts = np.concatenate([[0], (mask[1:] != mask[:-1]).any(1).nonzero()[0] + 1, [len(mask)]])
     first = {mask[a].tobytes(): (int(a), int(b)) for a, b in zip(starts[:-1], starts[1:], strict=True)}
     total = lambda c: sum(c.values())
-    return _Facets(tuple(table.formula), tuple({z: n / total(c) for z, n in c.items()} for c in listed), systems, grid, first)
+    groups = {f: int(g) for f, g, c in zip(table.formula, table.space_group, listed, strict=True) if len(c) > 1}
+    return _Facets(tuple(table.formula), groups, tuple({z: n / total(c) for z, n in c.items()} for c in listed), systems, grid, first)
 
 
 def named_phases(composition: str | Composition | Iterable[int]) -> Named:
@@ -395,23 +397,37 @@ def _fractions(composition: str | Composition | Iterable[int]) -> dict[int, floa
 
 
 @cache
-def _formulas(potential: str) -> frozenset[str]:
-    return frozenset([*_elements(potential).element, *_compounds(potential).formula])
+def _held(potential: str) -> dict[str, frozenset[int]]:
+    """{formula, or symbol of an element: space groups in which the reference holds it}."""
+    held: dict[str, set[int]] = {}
+    elements, compounds = _elements(potential), _compounds(potential)
+    for formula, group in [*zip(elements.element, elements.space_group), *zip(compounds.formula, compounds.space_group), *zip(compounds.formula, compounds.relaxed_space_group)]:
+        held.setdefault(formula, set()).add(int(group))
+    return {formula: frozenset(groups) for formula, groups in held.items()}
 
 
 def coverage(composition: str | Composition | Iterable[int], reference: Collection[str] | None = None, potential: str = "chgnet") -> tuple[float, tuple[str, ...]]:
-    """(share, missing): which of the phases named at a composition the reference holds, by reduced formula; below 1 stability is "as far as known".
+    """(share, missing): which of the phases named at a composition the reference holds; below 1 stability is "as far as known".
 
-    reference  reduced formulas that are held; None: the shipped phases of `potential`. An element is held if its structure is.
+    reference  reduced formulas that are held; None: the shipped phases of `potential`, where a phase counts as held if the reference has its formula in the space
+               group of the Materials Project's lowest entry ("MgO (225)" is missing where only other polymorphs are there). An element is held if its structure is.
     Where the facet is not known (`named_phases(...).exact` false) all hull phases of the system count: the share is then the cautious one.
     """
-    held = _formulas(potential) if reference is None else frozenset(reference)
     named = named_phases(composition).phases
-    missing = tuple(name for name in named if _held_name(name) not in held)
-    return 1 - len(missing) / len(named), missing
+    if reference is not None:
+        held = {_plain(name) for name in reference}
+        missing = [name for name in named if _plain(name) not in held]
+    else:
+        groups, lowest, missing = _held(potential), _facets().groups, []
+        for name in named:
+            if (found := groups.get(_plain(name))) is None:
+                missing.append(name)
+            elif name in lowest and lowest[name] not in found:
+                missing.append(f"{name} ({lowest[name]})")
+    return 1 - len(missing) / len(named), tuple(missing)
 
 
-def _held_name(formula: str) -> str:
-    """Reduced formulas of elements may be written as molecules (O2); the reference calls them by their symbol."""
+def _plain(formula: str) -> str:
+    """Reduced formulas of elements are written as molecules (O2); the reference calls them by their symbol."""
     counts = parse_formula(formula)
     return symbol(next(iter(counts))) if len(counts) == 1 else formula

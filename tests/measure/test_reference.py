@@ -195,6 +195,16 @@ def test_named_phases_at_simple_compositions():
     assert reference.named_phases({2: 1, 10: 1, 18: 1}) == (("He", "Ne", "Ar"), True)
 
 
+def test_a_formula_held_in_another_structure_only_is_missing_with_its_space_group():
+    table, hull = shipped.read_table("compounds_chgnet"), shipped.read_table("hull_formulas")
+    lowest = dict(zip(hull.formula, hull.space_group, strict=True))
+    held = table.groupby("formula")[["space_group", "relaxed_space_group"]].agg(set)
+    other = [f for f in held.index if f in lowest and lowest[f] not in held.space_group[f] | held.relaxed_space_group[f] and len(parse_formula(f)) > 1]
+    for formula in other[:5]:
+        assert reference.coverage(formula) == (0.0, (f"{formula} ({lowest[formula]})",))
+    assert other
+
+
 def test_coverage_is_the_share_of_named_phases_that_are_held():
     assert reference.coverage("NaKCl2", ["NaCl"]) == (0.5, ("KCl",))
     assert reference.coverage("NaKCl2", ["NaCl", "KCl"]) == (1.0, ())
