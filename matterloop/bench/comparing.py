@@ -18,7 +18,7 @@ TOLERANCE = 1e-8  # relative, in float64
 FLOAT32 = 1e-4  # relative, of an answer in single precision against one in double
 FLOOR = 1e-3  # answers smaller than this are compared absolutely
 STEPS = 400  # of the path whose smoothness is looked at
-KINK = 5.0  # a second difference this many times larger than those around it is a jump of the value or of the slope
+KINK = 3.0  # a second difference this many times larger than those around it is a jump of the value or of the slope
 
 
 class Broken(AssertionError):

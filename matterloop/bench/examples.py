@@ -105,6 +105,18 @@ def displaced(count: int, species: Sequence[int] = SALT, seed: int = 0, size: fl
     return Crystals.join(parts)
 
 
+def jolted(species: Sequence[int] = SALT, seed: int = 0, size: float = 0.05) -> Crystals:
+    """Ordered rock salt whose atoms are moved by `size` Å: neighbours of different species change rank when it is strained."""
+    base = ordered_rock_salt(species)
+    jolt = size * torch.randn(base.atoms, 3, generator=torch_stream(seed, "jolted"), dtype=torch.float64)
+    return base.put(frac=base.frac + jolt @ torch.linalg.inv(base.cell[0]))
+
+
+def paths(species: Sequence[int] = SALT) -> tuple[Crystals, ...]:
+    """Where the paths of strain begin on which smoothness is looked at: distances cross most cutoffs between 3 and 7 Å on one or the other."""
+    return jolted(species), low_symmetry(species)
+
+
 # the same crystals described differently
 
 
