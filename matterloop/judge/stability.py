@@ -28,8 +28,19 @@ class HullError:
         if len(self.quantiles) < 2 or any(b < a for a, b in zip(self.quantiles, self.quantiles[1:])):
             raise BadInput("quantiles must be at least two, ascending", "hull error")
 
+    @staticmethod
+    def of(errors, source: str = "", count: int = 101) -> HullError:
+        """From measured errors (reference minus predicted, eV/atom); BadInput for fewer than `count` or numbers that are not finite."""
+        errors = np.asarray(errors, dtype=np.float64).reshape(-1)
+        if len(errors) < count or not np.isfinite(errors).all():
+            raise BadInput(f"{len(errors)} errors, {int(np.isfinite(errors).sum())} of them finite; at least {count} finite ones are wanted", "hull error")
+        return HullError(tuple(np.quantile(errors, np.arange(1, count + 1) / (count + 1)).tolist()), source)
+
     def probability(self, predicted: float, limit: float) -> float:
-        """Probability that the true distance is at most `limit`, both in eV/atom: the share of errors below limit - predicted."""
+        """Probability that the true distance is at most `limit`, both in eV/atom: the share of errors below limit - predicted.
+
+        Never 0 or 1: beyond the outermost quantiles it stays at half a step, 0.5 / (k + 1), from them. It says nothing of phases that the hull lacks.
+        """
         k = len(self.quantiles)
         q = np.asarray(self.quantiles)
         levels = np.arange(1, k + 1) / (k + 1)
