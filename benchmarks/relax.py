@@ -17,7 +17,9 @@ import time
 import warnings
 from pathlib import Path
 
-import numpy as np
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy and scipy load: ASE's cell filter solves 3 x 3 systems, which BLAS threads make five times slower
+
+import numpy as np  # noqa: E402
 
 
 def crystals(data: Path, count: int, seed: int):
