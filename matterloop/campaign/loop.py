@@ -1,4 +1,8 @@
-"""The loop: propose, screen, relax, judge, learn, again; every step is an event, and a killed run goes on from its log."""
+"""The loop: propose, screen, relax, judge, learn, again; every step is an event, and a killed run goes on from its log.
+
+The goal is that of T2MAT (text to material), Z. Song, S. Lu, Q. Zhou, J. Wang, arXiv:2407.06489: from one sentence to structures, without a human step
+in between.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,30 @@ from typing import Any
 from ..archive.database import Archive
 from ..archive.records import Ask, Candidate, Reason, Verdict
 from ..base.errors import BadInput
-from ..base.registry import load
+from ..base.registry import Card, load
 from ..base.seeds import derive
 from ..crystal.state import Crystals
-from ..generate.proposal import Generator
+from ..generate.proposal import Generator, load_generator
 from ..measure.relax import relax
 from ..potential.oracle import Oracle
 from .judging import Judges
 from .state import State, reason_to_json, replay
+from .watch import Watch
 
+CARD = Card(
+    name="t2mat",
+    build="Campaign",
+    role="loop",
+    paper="2407.06489",
+    year=2024,
+    summary="from a wish to ranked crystals: propose, screen, relax, judge, learn, over a log that a killed run goes on from",
+    capabilities=("log", "resumes", "count"),
+    differs=(
+        "goals are read from the sentence by an offline grammar, not by a language model",
+        "candidates come from substitution and random search, not from a conditional generative model",
+        "stability is judged by the distance to the convex hull of one universal potential; nothing is computed from first principles",
+    ),
+)
 CAMPAIGN = "discover"
 CHUNK = 50  # proposals per round when only the time is limited
 
@@ -63,16 +82,6 @@ class Settings:
             raise BadInput("generators need shares above 0", "campaign")
 
 
-@dataclass(frozen=True)
-class Watch:
-    """What the loop tells whoever watches; every call is optional. `stop()` true ends the campaign after the step at hand."""
-
-    stage: Callable[[str, int], None] = lambda name, total: None  # a stage begins, with how many crystals
-    advance: Callable[[str, int], None] = lambda name, done: None  # so many of them are done
-    note: Callable[[str], None] = lambda text: None
-    stop: Callable[[], bool] = lambda: False
-
-
 class Campaign:
     """One campaign over one archive. All state is in the archive's log; this object only holds the parts it works with."""
 
@@ -81,7 +90,7 @@ class Campaign:
         self.archive, self.ask, self.settings, self.watch = archive, ask, settings, watch
         self.oracle = oracle if oracle is not None else load(settings.potential, role="potential")
         self.judges = judges if judges is not None else Judges.of(settings.potential, settings.reference, self.oracle)
-        self.generators = dict(generators) if generators is not None else {n: load(n, role="generator") for n in settings.generators}
+        self.generators = dict(generators) if generators is not None else {n: load_generator(n) for n in settings.generators}
         self.state = replay(archive.events(CAMPAIGN))
         self.clock = time.monotonic()
         self.used = self.state.seconds
