@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -49,16 +50,21 @@ def emit(rows: Iterable[Mapping[str, Any]], as_json: bool, columns: tuple[str, .
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     show = [c for c in columns if any(c in r for r in rows)] or sorted({k for r in rows for k in r})
     if any("error" in r for r in rows) and "error" not in show:
         show.append("error")
-    table = Table(show_edge=False, pad_edge=False)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal and not os.environ.get("COLUMNS"):
+        console.width = 200  # a file or a pipe has room
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for column in show:
-        table.add_column(column.replace("_", " "), overflow="fold")
+        numbers = all(isinstance(r.get(column), (int, float, type(None))) for r in rows)
+        table.add_column(column.replace("_", " "), overflow="fold", justify="right" if numbers else "left", no_wrap=column in ("key", "name"))
     for row in rows:
-        table.add_row(*[cell(row.get(c)) for c in show])
-    Console().print(table)
+        table.add_row(*[Text(cell(row.get(c))) for c in show])
+    console.print(table)
 
 
 def cell(value: Any) -> str:
@@ -80,26 +86,48 @@ def finish(rows: Iterable[Mapping[str, Any]]) -> None:
         raise typer.Exit(1)
 
 
-def summary(outcome, folder: str | None, as_json: bool) -> None:
-    """The outcome of a campaign: as JSON one object per candidate, else the funnel and the best of the table."""
-    from ..campaign.outcome import flat
+def warn(wish) -> None:
+    """What a sentence said and the search will not heed, loud enough not to be missed."""
+    if wish.not_understood:
+        say(f"WARNING: not understood, and not used: {'; '.join(repr(p.text) for p in wish.not_understood)}")
 
+
+SHORT = {"energy_above_hull": "hull", "volume_per_atom": "volume", "shortest_distance": "distance", "charge_balance": "charge"}  # names of checks in a narrow table
+
+
+def summary(outcome, folder: str | None, as_json: bool, stopped: bool = False) -> None:
+    """The outcome of a campaign: as JSON one object per candidate, else the funnel and the best of the table. Exit code 130 if it was stopped."""
     if as_json:
+        from ..campaign.outcome import flat
+
         emit([flat(r) for r in outcome.rows], True)
-        return
+    else:
+        tell(outcome, folder)
+    if not outcome.finished:
+        if outcome.stopped == "time":
+            say(f"the time is used up; spend more with: matterloop resume {folder} --seconds {outcome.settings['seconds']:g}")
+        else:
+            say(f"not finished; go on with: matterloop resume {folder}")
+    if stopped and not outcome.finished:
+        raise typer.Exit(130)
+
+
+def tell(outcome, folder: str | None) -> None:
+    """Funnel and best candidates for people."""
     say("  ".join(f"{name} {count}" for name, count in outcome.funnel))
     best = [r for r in outcome.rows if r.relaxed][:15]
     if best:
-        emit([{"rank": r.rank, "formula": r.formula, "space_group": r.space_group_symbol, "atoms": r.atoms, "eV/atom_above_hull": r.energy_above_hull,
-               "likely": f"{r.probability:.0%}" if r.probability == r.probability else "", "verdict": "kept" if r.kept else ", ".join(
-                   x.check.replace("_", " ") for x in r.reasons if not x.passed), "key": r.key} for r in best], False,
-             ("rank", "formula", "space_group", "atoms", "eV/atom_above_hull", "likely", "verdict", "key"))
-    for text in outcome.not_understood:
-        say(f"not understood: {text}")
+        emit([{"rank": r.rank, "formula": r.formula, "group": r.space_group_symbol, "atoms": r.atoms, "eV/atom": r.energy_above_hull,
+               "likely": f"{r.probability:.0%}" if r.probability == r.probability else "", "verdict": "kept" if r.kept else "not: " + ", ".join(
+                   SHORT.get(x.check, x.check.replace("_", " ")) for x in r.reasons if not x.passed), "key": r.key} for r in best], False,
+             ("rank", "formula", "group", "atoms", "eV/atom", "likely", "verdict", "key"))
+        say("eV/atom: above the hull" + (f"; {len(outcome.rows) - len(best)} more in candidates.csv" if len(outcome.rows) > len(best) else ""))
+    elif not outcome.rows:
+        say("no generator found a crystal for this wish")
+    if outcome.not_understood:
+        say(f"WARNING: not understood, and not used: {'; '.join(map(repr, outcome.not_understood))}")
     if folder:
         say(f"report: {Path(folder) / 'report.html'}")
-    if not outcome.finished:
-        say(f"not finished; go on with: matterloop resume {folder}")
 
 
 @app.command()
@@ -117,6 +145,7 @@ def discover(
     known: Annotated[bool, typer.Option("--known", help="keep known phases too")] = False,
     overwrite: Annotated[bool, typer.Option(help="replace a run that is already in the folder")] = False,
     lookup: Annotated[bool, typer.Option(help="ask public OPTIMADE databases for the best formulas; skipped with a word when offline")] = True,
+    anyway: Annotated[bool, typer.Option("--anyway", help="search among all crystals if nothing of the sentence is understood")] = False,
     quiet: bool = False,
     json_: Json = False,
 ) -> None:
@@ -124,17 +153,21 @@ def discover(
     from ..campaign.wish import read_wish
     from .discover import default_folder
     from .discover import discover as run
+    from .discover import understood_at_all
     from .progress import watching
 
     understood = read_wish(wish)
     folder = out or str(default_folder(understood.sentence or wish))
+    if not anyway:
+        understood_at_all(understood)
     if not quiet:
         for line in understood.describe():
             say(line)
+    warn(understood)
     with watching(quiet) as watch:
         outcome = run(understood, count=count, rounds=rounds, seconds=seconds, seed=seed, out=folder, potential=potential, reference=reference,
-                      exclude=symbols(exclude), include=symbols(include), known_too=known, overwrite=overwrite, lookup=lookup, watch=watch)
-    summary(outcome, folder, json_)
+                      exclude=symbols(exclude), include=symbols(include), known_too=known, overwrite=overwrite, lookup=lookup, anyway=anyway, watch=watch)
+    summary(outcome, folder, json_, watch.stop())
 
 
 def symbols(given: list[str] | None) -> list[str]:
@@ -144,14 +177,15 @@ def symbols(given: list[str] | None) -> list[str]:
 
 @app.command()
 def resume(folder: Annotated[str, typer.Argument(help="folder of a stopped or killed run")],
+           seconds: Annotated[float | None, typer.Option(min=1, help="further wall seconds to spend")] = None,
            lookup: Annotated[bool, typer.Option(help="ask public OPTIMADE databases for the best formulas")] = True, quiet: bool = False, json_: Json = False) -> None:
     """Go on with a stopped or killed run."""
     from .discover import resume as run
     from .progress import watching
 
     with watching(quiet) as watch:
-        outcome = run(folder, lookup=lookup, watch=watch)
-    summary(outcome, folder, json_)
+        outcome = run(folder, seconds=seconds, lookup=lookup, watch=watch)
+    summary(outcome, folder, json_, watch.stop())
 
 
 @app.command()
@@ -228,7 +262,7 @@ def hull(files: Files, potential: Potential = "chgnet", reference: Reference = "
 def generate(
     wish: Annotated[str, typer.Argument(help="what to propose: a sentence or a .toml spec")] = "any crystals",
     count: Annotated[int, typer.Option(min=1)] = 10, seed: int = 0, out: Annotated[str | None, typer.Option(help="folder for the CIFs")] = None,
-    generator: Annotated[str, typer.Option(help="see `matterloop models --role generator`")] = "substitution",
+    generator: Annotated[str, typer.Option(help="see `matterloop models`, roles generator and search")] = "substitution",
     elements: Annotated[str, typer.Option(help="only these elements, all of them, e.g. Li,Fe,P,O")] = "",
     formula: Annotated[str, typer.Option(help="reduced formula")] = "",
     atoms: Annotated[str, typer.Option(help="atoms in the primitive cell, e.g. 4-12")] = "",
@@ -290,7 +324,7 @@ def check(module: Annotated[str, typer.Argument(help="a plug-in's module or file
 
     rows = run(module, full=full)
     emit(rows, json_, ("part", "check", "passed", "seconds", "note"))
-    if not all(r["passed"] for r in rows):
+    if any(r["passed"] is False for r in rows):  # None: not run, for want of a package
         raise typer.Exit(1)
 
 
@@ -330,14 +364,16 @@ def data_path(name: str, file: Annotated[str | None, typer.Argument()] = None, d
 
 
 def main() -> None:
-    """Entry point: a wrong use is exit code 2, some failed inputs 1; errors raised on purpose become one line and exit code 2, Ctrl-C exit code 130."""
+    """Entry point. Exit codes: 0 all that was asked for is done (a time limit that was reached included), 1 some inputs failed, 2 wrong use or a folder
+    that refuses, said in one line, 130 stopped by Ctrl-C or SIGTERM before the end.
+    """
     try:
         app(standalone_mode=True)
     except MatterloopError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        typer.echo("stopped; nothing written down is lost", err=True)
+        typer.echo("stopped at once; nothing written down is lost, a run goes on with `matterloop resume FOLDER`", err=True)
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()

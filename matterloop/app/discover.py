@@ -12,17 +12,21 @@ from pathlib import Path
 
 from ..archive.database import Archive, open_archive
 from ..archive.optimade import Offline, look_up
-from ..archive.records import Ask
+from ..archive.records import Ask, Verdict
 from ..base.config import from_mapping
 from ..base.elements import number, symbol
 from ..base.errors import BadInput
 from ..base.machine import hardware, versions
+from ..base.registry import load
+from ..campaign.judging import Judges
 from ..campaign.loop import CAMPAIGN, Campaign, Settings
 from ..campaign.outcome import Outcome, funnel_of, rows_of
 from ..campaign.state import State, replay
 from ..campaign.watch import Watch
 from ..campaign.wish import Wish, from_toml, read_wish
-from .folder import archive_of, new_folder, write_results, write_run_toml
+from ..generate.proposal import load_generator
+from ..potential.oracle import steady
+from .folder import DATABASE, archive_of, free, new_folder, sweep, write_results, write_run_toml
 
 NOT_CHECKED = (
     "Dynamical stability: no phonons were computed.",
@@ -42,7 +46,7 @@ def discover(
     wish: str | Path | Wish, *, count: int | None = None, rounds: int = 1, seconds: float | None = None, seed: int = 0, out: str | Path | None = None,
     potential: str = "chgnet", reference: str | Path = "", exclude: Iterable[str] = (), include: Iterable[str] = (),
     generators: Mapping[str, float] | None = None, known_too: bool = False, overwrite: bool = False, settings: Mapping | None = None,
-    lookup: bool = False, watch: Watch = Watch(),
+    lookup: bool = False, anyway: bool = False, watch: Watch = Watch(),
 ) -> Outcome:
     """Propose, relax, judge and rank crystals for a wish; everything lands in the folder `out`.
 
@@ -53,10 +57,14 @@ def discover(
     known_too   keep phases that are already known
     settings    further fields of campaign.loop.Settings (fmax, steps, keep_symmetry, ...)
     lookup      ask public OPTIMADE databases for the formulas of the best kept candidates; without a network that is said and skipped
-    Raises BadInput for an impossible wish, FolderError where the folder cannot be written.
+    anyway      go on with a sentence of which nothing was understood
+    Raises BadInput for an impossible wish and one of which nothing is understood, FolderError where the folder cannot be written. What cannot
+    run leaves no folder behind.
     """
     if not isinstance(wish, Wish):
         wish = read_wish(str(wish))
+    if not anyway:
+        understood_at_all(wish)
     ask = wish.ask
     if include:
         ask = replace(ask, excluded=ask.excluded - {number(s) for s in include})
@@ -70,24 +78,33 @@ def discover(
         "count": count, "rounds": rounds, "seconds": seconds, "seed": seed, "potential": potential, "reference": str(reference),
         "novel": not known_too, **({"generators": dict(generators)} if generators else {}), **dict(settings or {})}, "settings")
     folder = Path(out) if out is not None else default_folder(wish.sentence)
+    free(folder, overwrite)
+    begun = time.time()
+    parts = parts_of(chosen)
     new_folder(folder, overwrite)
-    archive = open_archive(folder / "campaign.db")
+    archive = open_archive(folder / DATABASE)
     try:
-        return _go(folder, archive, wish, chosen, watch, lookup)
+        return _go(folder, archive, wish, chosen, parts, begun, watch, lookup)
     finally:
         archive.close()
 
 
-def resume(folder: str | Path, *, lookup: bool = False, watch: Watch = Watch()) -> Outcome:
-    """Go on with a stopped or killed run; a finished one is only written out anew. Missing if the folder holds no run."""
-    folder = Path(folder)
+def resume(folder: str | Path, *, seconds: float | None = None, lookup: bool = False, watch: Watch = Watch()) -> Outcome:
+    """Go on with a stopped or killed run; a finished one is only written out anew. Missing if the folder holds no run.
+
+    seconds  further wall seconds to spend; without it a run with a time limit goes on until its own is used up
+    """
+    folder, begun = Path(folder), time.time()
     archive = archive_of(folder)
     try:
         state = replay(archive.events(CAMPAIGN))
         if not state.settings:
-            raise BadInput("the run was killed before its wish was written down; start it again with `matterloop discover`", str(folder))
-        (folder / "structures").mkdir(exist_ok=True)
-        return _go(folder, archive, from_toml(state.wish), from_mapping(Settings, state.settings, "settings of the run"), watch, lookup)
+            raise BadInput(f"the run was killed before its wish was written down; start it again with `matterloop discover WISH --out {folder}`", str(folder))
+        settings = from_mapping(Settings, state.settings, "settings of the run")
+        if seconds is not None:
+            settings = replace(settings, seconds=state.seconds + seconds)
+        sweep(folder)
+        return _go(folder, archive, from_toml(state.wish), settings, parts_of(settings), begun, watch, lookup)
     finally:
         archive.close()
 
@@ -103,13 +120,27 @@ def show(folder: str | Path) -> Outcome:
         archive.close()
 
 
-def _go(folder: Path, archive: Archive, wish: Wish, settings: Settings, watch: Watch, lookup: bool) -> Outcome:
+def understood_at_all(wish: Wish) -> None:
+    """BadInput for a sentence of which nothing was understood: its search would be one of everything."""
+    if wish.not_understood and not wish.phrases:
+        raise BadInput(f"nothing was understood of {wish.sentence!r}; say for instance \"stable ternary lithium oxides with fewer than 12 atoms\", look at "
+                       "`matterloop understand`, or pass --anyway to search among all crystals", "wish")
+
+
+def parts_of(settings: Settings) -> dict:
+    """Potential, judges and generators of a campaign, built before anything is written."""
+    oracle = steady(load(settings.potential, role="potential"))
+    return {"oracle": oracle, "judges": Judges.of(settings.potential, settings.reference, oracle), "generators": {n: load_generator(n) for n in settings.generators}}
+
+
+def _go(folder: Path, archive: Archive, wish: Wish, settings: Settings, parts: dict, begun: float, watch: Watch, lookup: bool) -> Outcome:
     with archive.lock(CAMPAIGN):
-        begun = time.time()
         run = {"began": datetime.now(timezone.utc).isoformat(timespec="seconds"), "versions": versions(), "hardware": hardware()}
         spec = wish.to_toml()
         write_run_toml(folder, asdict(settings), run, spec)
-        campaign = Campaign(archive, wish.ask, settings, watch=watch)
+        campaign = Campaign(archive, wish.ask, settings, watch=watch, **parts)
+        for error in campaign.judges.hull.about.get("errors", ()):
+            watch.note(f"row of the reference left out: {error}")
         run["hardware"] = hardware()
         ready = time.time()
         state = campaign.run(session={"versions": run["versions"], "hardware": run["hardware"]}, wish=spec)
@@ -120,10 +151,10 @@ def _go(folder: Path, archive: Archive, wish: Wish, settings: Settings, watch: W
         run["stages"] = {k: round(v, 2) for k, v in campaign.seconds.items()}
         outcome = _outcome(archive, state, wish, verdicts, run, hull_plots(campaign, verdicts))
         if lookup:
-            watch.note("looking the best up in public databases")
+            watch.stage("look-up", 0)
             outcome = replace(outcome, looked_up=looked_up(outcome))
         write_run_toml(folder, asdict(settings), run, spec)
-        watch.note("writing the report")
+        watch.stage("report", 0)
         write_results(folder, outcome)
         return outcome
 
@@ -166,10 +197,11 @@ def hull_plots(campaign: Campaign, verdicts) -> dict:
 def _outcome(archive, state: State, wish: Wish, verdicts, run: dict, hulls: dict) -> Outcome:
     rows = rows_of(archive, CAMPAIGN, state, verdicts)
     ask: Ask = wish.ask
+    screened = {k: Verdict(k, reasons) for k, reasons in state.screened.items()}
     mask = tuple(symbol(z) for z in sorted(ask.excluded))
     unmeasured = sorted({x.name for x in ask.limits} - {reason.check for v in verdicts.values() for reason in v.reasons})
     not_checked = tuple(f"The wish's {name.replace('_', ' ')}: no predictor for it yet." for name in unmeasured) + NOT_CHECKED
     return Outcome(
         wish=tuple(wish.describe()), not_understood=tuple(p.text for p in wish.not_understood), settings={"sentence": wish.sentence, **state.settings}, run=run,
-        funnel=funnel_of(verdicts, sum(len(k) for k in state.rounds.values())), rows=rows, hulls=hulls, mask=mask, not_checked=not_checked,
-        notes=tuple(english for english, _ in wish.notes), finished=state.finished)
+        funnel=funnel_of(screened | dict(verdicts), sum(len(k) for k in state.rounds.values())), rows=rows, hulls=hulls, mask=mask, not_checked=not_checked,
+        notes=tuple(english for english, _ in wish.notes), finished=state.finished, stopped=state.stopped)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from ..archive.files import replacing
 from ..archive.database import Archive, open_archive
+from ..archive.locks import file_lock
 from ..base.config import to_toml
 from ..base.errors import BadInput, MatterloopError, Missing
+from ..campaign.loop import CAMPAIGN
 from ..campaign.outcome import Outcome, flat
 
 DATABASE = "campaign.db"
@@ -26,21 +28,41 @@ def write_atomic(path: Path, data: str) -> None:
         new.write_text(data, encoding="utf-8")
 
 
-def new_folder(folder: Path, overwrite: bool) -> None:
-    """Make an empty run folder; BadInput if a run is already there and may not be overwritten. Files of others are never touched."""
+def free(folder: Path, overwrite: bool) -> None:
+    """BadInput if the folder is a file, or holds a run and may not be overwritten; Conflict if that run is still being written."""
     if folder.exists() and not folder.is_dir():
-        raise BadInput("is a file, not a folder", str(folder))
-    if (folder / DATABASE).exists():
-        if not overwrite:
+        raise BadInput("is a file, not a folder; choose another --out", str(folder))
+    database = folder / DATABASE
+    if not database.exists():
+        return
+    if overwrite:
+        with file_lock(database, CAMPAIGN):
+            return
+    with open_archive(database, create=False) as archive:
+        if archive.events(CAMPAIGN):
             raise BadInput(f"holds a run already; go on with `matterloop resume {folder}`, choose another --out, or pass --overwrite", str(folder))
-        for name in OURS:
-            path = folder / name
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+
+
+def new_folder(folder: Path, overwrite: bool) -> None:
+    """Make an empty run folder, see `free`. Files of others are never touched."""
+    free(folder, overwrite)
     try:
+        if overwrite:
+            sweep(folder)
+            for name in OURS:
+                path = folder / name
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "structures").mkdir(exist_ok=True)
     except OSError as error:
-        raise FolderError(f"{folder} cannot be made ({error.strerror}); choose another --out") from None
+        raise FolderError(f"{folder} cannot be made or written ({error.strerror}); choose another --out") from None
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writes that were cut short left of our files."""
+    for place, pattern in ((folder, ".run.toml.*.toml"), (folder, ".candidates.*.*"), (folder, ".report.html.*.html"), (folder / "structures", ".*.cif.*.cif")):
+        for path in place.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def archive_of(folder: Path, readonly: bool = False) -> Archive:

@@ -19,7 +19,7 @@ from ..base.seeds import derive
 from ..crystal.state import Crystals
 from ..generate.proposal import Generator, load_generator
 from ..measure.relax import relax
-from ..potential.oracle import Oracle
+from ..potential.oracle import Oracle, steady
 from .judging import Judges
 from .state import State, reason_to_json, replay
 from .watch import Watch
@@ -88,7 +88,7 @@ class Campaign:
     def __init__(self, archive: Archive, ask: Ask, settings: Settings, *, oracle: Oracle | None = None, judges: Judges | None = None,
                  generators: Mapping[str, Generator] | None = None, watch: Watch = Watch()):
         self.archive, self.ask, self.settings, self.watch = archive, ask, settings, watch
-        self.oracle = oracle if oracle is not None else load(settings.potential, role="potential")
+        self.oracle = oracle if oracle is not None else steady(load(settings.potential, role="potential"))
         self.judges = judges if judges is not None else Judges.of(settings.potential, settings.reference, self.oracle)
         self.generators = dict(generators) if generators is not None else {n: load_generator(n) for n in settings.generators}
         self.state = replay(archive.events(CAMPAIGN))

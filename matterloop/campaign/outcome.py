@@ -88,6 +88,7 @@ class Outcome:
     looked_up: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     finished: bool = True
+    stopped: str = ""  # why it is not finished: "time", "asked to stop", or empty after a kill
 
     @property
     def kept(self) -> tuple[Row, ...]:

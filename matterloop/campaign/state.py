@@ -46,6 +46,7 @@ class State:
     sessions: list[dict] = field(default_factory=list)
     exhausted: bool = False
     finished: bool = False
+    stopped: str = ""  # why the last session ended before the end, empty if it did not or was killed
 
     @property
     def seconds(self) -> float:
@@ -62,7 +63,7 @@ class State:
                 self.settings, self.wish = c["settings"], c["wish"]
             case "started":
                 self.sessions.append(dict(c))
-                self.finished = False
+                self.finished, self.stopped = False, ""
             case "proposed":
                 self.rounds[c["round"]] = list(c.get("candidates", ()))
                 self.exhausted = self.exhausted or bool(c.get("exhausted"))
@@ -78,7 +79,7 @@ class State:
             case "observed":
                 self.observed.add(c["round"])
             case "stopped":
-                pass
+                self.stopped = str(c.get("reason", ""))
             case "finished":
                 self.finished = True
             case _:

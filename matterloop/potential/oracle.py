@@ -42,6 +42,11 @@ class Oracle(Protocol):
     def label(self, crystals: Crystals) -> Labels: ...
 
 
+def steady(oracle: Oracle) -> Oracle:
+    """The oracle in the form whose answer for a crystal does not depend on what else is in the batch, where it offers one."""
+    return oracle.steady() if hasattr(oracle, "steady") else oracle
+
+
 class Potential(nn.Module):
     """Base of every differentiable energy model: write `energy`, get forces and stress.
 
