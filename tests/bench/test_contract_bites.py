@@ -693,3 +693,44 @@ def test_a_reason_holds_a_number_never_a_bare_boolean():
     assert passed is False and "wanted a float" in note
 
 
+
+
+def ase_door(**options):
+    from ase.calculators.lj import LennardJones as AseLennardJones
+
+    from matterloop.potential.outside import AseOracle
+
+    return AseOracle(lambda: AseLennardJones(epsilon=0.1, sigma=2.2, rc=5.5, ro=0.66 * 5.5, smooth=True), "ase_lj", "lj")
+
+
+DOOR = part("potential", ase_door, ("energy", "forces", "stress"), reference=-0.13200553297927464)
+
+
+@pytest.mark.parametrize("check", [pytest.param(c, id=c.name, marks=[pytest.mark.slow] if c.tier == "full" else []) for c in checks(DOOR)])
+def test_an_ase_calculator_behind_the_outside_door_keeps_the_contract_of_potentials(check):
+    assert run_check(DOOR, check) == (True, "")
+
+
+def closed(**options):
+    from matterloop.base.errors import NeedsPackage
+
+    raise NeedsPackage("nowhere", "the planted potential")
+
+
+def test_a_missing_package_is_no_failure_only_where_the_card_says_so():
+    open_, silent = (part("potential", closed, ("energy", *words)) for words in (("needs_package",), ()))
+    assert run(open_, "rotation")[0] is None and "nowhere" in run(open_, "rotation")[1]
+    assert run(silent, "rotation")[0] is False
+    assert run(open_, "card") == (True, "")
+
+
+def test_an_idle_waiver_is_named(tmp_path):
+    from matterloop.bench.contract import run_contract
+
+    file = tmp_path / "idle.py"
+    file.write_text(
+        'from matterloop.base.registry import Card\nfrom matterloop.judge.chemistry_sense import ChemistrySense\n\n'
+        'CARD = Card(name="idle", build="ChemistrySense", role="judge", paper="none", year=2026, summary="idle waiver",\n'
+        '            keeps=("reflection", "translation", "permutation", "cell", "supercell"), waives={"rotation": "nobody has looked at it yet"})\n')
+    (row,) = run_contract(str(file), full=True, names=["rotation"])
+    assert row["note"] == "waived: nobody has looked at it yet; yet it passes here"
