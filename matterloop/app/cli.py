@@ -22,6 +22,7 @@ app.add_typer(data_app, name="data")
 Json = Annotated[bool, typer.Option("--json", help="one JSON object per result on standard output")]
 Files = Annotated[list[str], typer.Argument(help="structure files: CIF, POSCAR, extxyz, or tables with a cif column")]
 Potential = Annotated[str, typer.Option(help="potential by name, see `matterloop models --role potential`")]
+MaxAtoms = Annotated[int, typer.Option("--max-atoms", min=1, help="most atoms of one structure; more need more memory")]
 Reference = Annotated[str, typer.Option(help="file of own phases: formula, energy_per_atom, scheme")]
 
 
@@ -217,11 +218,11 @@ def understand(wish: str, json_: Json = False) -> None:
 
 
 @app.command()
-def energy(files: Files, potential: Potential = "chgnet", json_: Json = False) -> None:
+def energy(files: Files, potential: Potential = "chgnet", max_atoms: MaxAtoms = 500, json_: Json = False) -> None:
     """Energy, forces, stress and magnetic moments of structures as they stand."""
     from .verbs import energy as run
 
-    rows = run(files, potential=potential)
+    rows = run(files, potential=potential, max_atoms=max_atoms)
     emit(rows, json_, ("file", "formula", "atoms", "energy", "energy_per_atom", "max_force"))
     finish(rows)
 
@@ -233,27 +234,28 @@ def relax(
     pressure: Annotated[float, typer.Option(help="GPa")] = 0.0,
     keep_symmetry: Annotated[bool, typer.Option("--keep-symmetry", help="relax within the space group")] = False,
     steps: Annotated[int, typer.Option(min=0, help="most moves per crystal")] = 500,
-    optimizer: str = "lbfgs", potential: Potential = "chgnet", quiet: bool = False, json_: Json = False,
+    optimizer: str = "lbfgs", potential: Potential = "chgnet", max_atoms: MaxAtoms = 500, quiet: bool = False, json_: Json = False,
 ) -> None:
     """Relax atoms and cells."""
     from .progress import watching
     from .verbs import relax as run
 
     with watching(quiet) as watch:
-        rows = run(files, out=out, fmax=fmax, pressure=pressure, keep_symmetry=keep_symmetry, steps=steps, optimizer=optimizer, potential=potential, watch=watch)
+        rows = run(files, out=out, fmax=fmax, pressure=pressure, keep_symmetry=keep_symmetry, steps=steps, optimizer=optimizer, potential=potential,
+                   max_atoms=max_atoms, watch=watch)
     emit(rows, json_, ("file", "formula", "atoms", "converged", "steps", "energy_per_atom", "max_force", "space_group_before", "space_group", "out"))
     finish(rows)
 
 
 @app.command()
 def hull(files: Files, potential: Potential = "chgnet", reference: Reference = "",
-         as_is: Annotated[bool, typer.Option("--as-is", help="do not relax first")] = False, quiet: bool = False, json_: Json = False) -> None:
+         as_is: Annotated[bool, typer.Option("--as-is", help="do not relax first")] = False, max_atoms: MaxAtoms = 500, quiet: bool = False, json_: Json = False) -> None:
     """Energy above the convex hull and decay products."""
     from .progress import watching
     from .verbs import hull as run
 
     with watching(quiet) as watch:
-        rows = run(files, potential=potential, reference=reference, relaxed=not as_is, watch=watch)
+        rows = run(files, potential=potential, reference=reference, relaxed=not as_is, max_atoms=max_atoms, watch=watch)
     emit(rows, json_, ("file", "formula", "energy_per_atom", "formation_energy", "energy_above_hull", "decomposition", "coverage"))
     finish(rows)
 

@@ -20,21 +20,31 @@ if TYPE_CHECKING:  # torch is for the verbs that compute
     from ..crystal.state import Crystals
 
     Source = str | Path | Iterable[str | Path] | Crystals
+MAX_ATOMS = 500  # of one structure; a larger one may need more memory than there is
 STRUCTURE_FILES = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz")
 
 
-def _read(source: Source) -> tuple[Crystals | None, list[str], list[dict]]:
+def _read(source: Source, max_atoms: int = MAX_ATOMS) -> tuple[Crystals | None, list[str], list[dict]]:
     """Crystals, their names, and one dict for every input that could not be read."""
     from ..crystal.state import Crystals
 
     if isinstance(source, Crystals):
         return source, [str(i) for i in range(len(source))], []
     from ..crystal.formats import read
+    from ..crystal.gate import Limits
 
     paths = [source] if isinstance(source, (str, Path)) else list(source)
-    found = read(paths)
+    found = read(paths, limits=Limits(atoms=max_atoms, bytes=max(Limits.bytes, 400 * max_atoms)))
     errors = [{"file": e.file or e.where, "row": e.row, "field": e.field, "error": e.message} for e in found.errors]
-    return (found.crystals if len(found.names) else None), list(found.names), errors
+    names = [file if row < 0 else f"{file}#{row}" for file, row in found.sources]
+    return (found.crystals if names else None), names, errors
+
+
+def _in_order(source: Source, rows: list[dict]) -> list[dict]:
+    """Answers and errors in the order in which their files were given."""
+    given = [source] if isinstance(source, (str, Path)) else [] if not isinstance(source, (list, tuple)) else source
+    place = {str(p): i for i, p in enumerate(given)}
+    return sorted(rows, key=lambda row: place.get(str(row["file"]).rpartition("#")[0], place.get(str(row["file"]), len(place))))
 
 
 def _labelled(crystals: Crystals, oracle) -> list[tuple[dict | None, str]]:
@@ -65,9 +75,9 @@ def _formula(crystal: Crystals) -> str:
     return reduced_formula(compositions(crystal)[0])
 
 
-def energy(source: Source, *, potential: str = "chgnet") -> list[dict[str, Any]]:
+def energy(source: Source, *, potential: str = "chgnet", max_atoms: int = MAX_ATOMS) -> list[dict[str, Any]]:
     """Energy (eV), forces (eV/Å), stress (GPa, tension positive) and magnetic moments (muB) of structures as they stand."""
-    crystals, names, errors = _read(source)
+    crystals, names, errors = _read(source, max_atoms)
     if crystals is None:
         return errors
     oracle = load(potential, role="potential")
@@ -75,11 +85,11 @@ def energy(source: Source, *, potential: str = "chgnet") -> list[dict[str, Any]]
     for name, one, (labels, error) in zip(names, crystals, _labelled(crystals.bare(), oracle), strict=True):
         head = {"file": name, "formula": _formula(one), "atoms": one.atoms, "potential": oracle.name, "energy_scheme": oracle.energy_scheme}
         rows.append(head | labels if labels is not None else head | {"error": error})
-    return rows + errors
+    return _in_order(source, rows + errors)
 
 
 def relax(source: Source, *, out: str | Path | None = None, fmax: float = 0.05, pressure: float = 0.0, keep_symmetry: bool = False, steps: int = 500,
-          optimizer: str = "lbfgs", potential: str = "chgnet", watch: Watch = Watch()) -> list[dict[str, Any]]:
+          optimizer: str = "lbfgs", potential: str = "chgnet", max_atoms: int = MAX_ATOMS, watch: Watch = Watch()) -> list[dict[str, Any]]:
     """Relax atoms and cells; with `out` a CIF of each relaxed crystal is written there as soon as it is done.
 
     fmax in eV/Å, pressure in GPa. Each answer: energy, steps, converged, largest force and stress, space group before and after, file written.
@@ -89,7 +99,7 @@ def relax(source: Source, *, out: str | Path | None = None, fmax: float = 0.05, 
     from ..measure.relax import relax as relax_
     from .folder import FolderError, write_atomic
 
-    crystals, names, errors = _read(source)
+    crystals, names, errors = _read(source, max_atoms)
     if crystals is None:
         return errors
     oracle = load(potential, role="potential")
@@ -101,7 +111,7 @@ def relax(source: Source, *, out: str | Path | None = None, fmax: float = 0.05, 
             raise FolderError(f"{folder} cannot be made ({error.strerror})") from None
     files = _file_names(names)
     watch.stage("relax", len(crystals))
-    done = 0
+    done, unwritten = 0, {}
 
     def group(one: Crystals) -> str:
         try:
@@ -112,7 +122,10 @@ def relax(source: Source, *, out: str | Path | None = None, fmax: float = 0.05, 
     def write(i: int, one) -> None:
         nonlocal done
         if folder is not None and not one.failed:
-            write_atomic(folder / files[i], cif_texts(one.crystal.bare(), [Path(files[i]).stem])[0])
+            try:
+                write_atomic(folder / files[i], cif_texts(one.crystal.bare(), [Path(files[i]).stem])[0])
+            except MatterloopError as error:  # a full disk: the numbers are still told, and the others go on
+                unwritten[i] = str(error)
         done += 1
         watch.advance("relax", done)
 
@@ -128,8 +141,9 @@ def relax(source: Source, *, out: str | Path | None = None, fmax: float = 0.05, 
         rows.append(row | {
             "energy": one.energy, "energy_per_atom": one.energy_per_atom, "max_force": one.fmax, "max_stress_gpa": stress_to_gpa(one.smax),
             "volume_before": float(before.volume[0]), "volume": float(one.crystal.volume[0]), "space_group_before": group(before),
-            "space_group": group(one.crystal), "reason": one.reason, "out": str(folder / files[i]) if folder is not None else None})
-    return rows + errors
+            "space_group": group(one.crystal), "reason": one.reason, "out": str(folder / files[i]) if folder is not None and i not in unwritten else None}
+            | ({"error": unwritten[i]} if i in unwritten else {}))
+    return _in_order(source, rows + errors)
 
 
 def _file_names(names: list[str]) -> list[str]:
@@ -146,12 +160,12 @@ def _file_names(names: list[str]) -> list[str]:
     return out
 
 
-def hull(source: Source, *, potential: str = "chgnet", reference: str | Path = "", relaxed: bool = True, watch: Watch = Watch()) -> list[dict[str, Any]]:
+def hull(source: Source, *, potential: str = "chgnet", reference: str | Path = "", relaxed: bool = True, max_atoms: int = MAX_ATOMS, watch: Watch = Watch()) -> list[dict[str, Any]]:
     """Energy above the convex hull (eV/atom) and decay products of structures, relaxed first unless told otherwise."""
     from ..crystal.composition import compositions
     from ..measure import reference as phases
 
-    crystals, names, errors = _read(source)
+    crystals, names, errors = _read(source, max_atoms)
     if crystals is None:
         return errors
     oracle = load(potential, role="potential")
@@ -171,7 +185,7 @@ def hull(source: Source, *, potential: str = "chgnet", reference: str | Path = "
             except MatterloopError as error:
                 row["error"] = str(error)
         out.append(row)
-    return out + errors
+    return _in_order(source, out + errors)
 
 
 def dict_of(decomposition) -> dict[str, float]:

@@ -14,7 +14,10 @@ import warnings
 def structure(text: str) -> dict:
     from pymatgen.io.cif import CifParser
 
-    found = CifParser.from_str(text, occupancy_tolerance=1.0).parse_structures(primitive=False)
+    parser = CifParser.from_str(text, occupancy_tolerance=1.0)
+    found = parser.parse_structures(primitive=False)
+    if len(parser.symmetry_operations) < 2:  # only texts that name a group other than P 1 come here; pymatgen takes P 1 for what it does not know
+        return {"error": "pymatgen does not know the space group either; write the operations as _symmetry_equiv_pos_as_xyz"}
     if len(found) != 1:
         return {"error": f"pymatgen found {len(found)} structures, one is wanted"}
     if not found[0].is_ordered:
