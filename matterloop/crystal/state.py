@@ -68,7 +68,7 @@ class Crystals:
 
         Raises BadInput for non-finite numbers, unknown atomic numbers, singular or left-handed cells.
         """
-        real = lambda x: torch.as_tensor(x, dtype=torch.float64)
+        real = lambda x: torch.tensor(x, dtype=torch.float64) if hasattr(x, "__array_interface__") else torch.as_tensor(x, dtype=torch.float64)  # arrays may change later
         cell = real(cell).reshape(-1, 3, 3)
         species = torch.as_tensor(species, dtype=torch.long).reshape(-1)
         counts = torch.tensor([len(species)]) if counts is None else torch.as_tensor(counts, dtype=torch.long)

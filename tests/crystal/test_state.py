@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -323,3 +324,13 @@ def test_fields_are_found_put_and_missed_by_name():
 def test_a_change_of_dtype_leaves_whole_numbers_alone():
     c = made([2]).to(torch.float32)
     assert c.frac.dtype == c.whole["stress"].dtype == torch.float32 and c.species.dtype == torch.long and c.periodic.dtype == torch.bool
+
+
+def test_a_batch_shares_no_memory_with_the_arrays_it_was_made_from():
+    frac, cell = np.zeros((1, 3)), 3.0 * np.eye(3)
+    one = Crystals.of(frac, [26], cell)
+    frac += 0.5
+    cell *= 2
+    assert one.frac.tolist() == [[0.0, 0.0, 0.0]] and float(one.volume[0]) == pytest.approx(27.0)
+    cell.flags.writeable = False
+    assert float(Crystals.of(frac, [26], cell).volume[0]) == pytest.approx(216.0)
