@@ -18,7 +18,7 @@ from .composition import compositions, reduced
 from .gate import Limits, problems
 from .state import Crystals
 
-SOUND = Limits(lengths=(0.5, 300.0), angles=(1.0, 179.0), volume_per_atom=(1.0, 1000.0), min_distance=0.3)  # beyond these pymatgen may ask for gigabytes
+SOUND = Limits(lengths=(0.5, 200.0), angles=(1.0, 179.0), volume_per_atom=(1.0, 1000.0), min_distance=0.3)  # beyond these pymatgen may ask for gigabytes
 
 
 @dataclass(frozen=True)
