@@ -119,10 +119,11 @@ def tell(outcome, folder: str | None) -> None:
     best = [r for r in outcome.rows if r.relaxed][:15]
     if best:
         emit([{"rank": r.rank, "formula": r.formula, "group": r.space_group_symbol, "atoms": r.atoms, "eV/atom": r.energy_above_hull,
-               "likely": f"{r.probability:.0%}" if r.probability == r.probability else "", "verdict": "kept" if r.kept else "not: " + ", ".join(
+               "likely": f"{r.probability:.0%}{'*' if r.coverage < 1 else ''}" if r.probability == r.probability else "*" if r.coverage < 1 else "",
+               "verdict": "kept" if r.kept else "not: " + ", ".join(
                    SHORT.get(x.check, x.check.replace("_", " ")) for x in r.reasons if not x.passed), "key": r.key} for r in best], False,
              ("rank", "formula", "group", "atoms", "eV/atom", "likely", "verdict", "key"))
-        say("eV/atom: above the hull" + (f"; {len(outcome.rows) - len(best)} more in candidates.csv" if len(outcome.rows) > len(best) else ""))
+        say("eV/atom: above the hull" + ("; * as far as known: the reference lacks phases there" if any(r.coverage < 1 for r in best) else "") + (f"; {len(outcome.rows) - len(best)} more in candidates.csv" if len(outcome.rows) > len(best) else ""))
     elif not outcome.rows:
         say("no generator found a crystal for this wish")
     if outcome.not_understood:
