@@ -2,7 +2,7 @@
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-export MATTERLOOP_DATA ?= $(abspath ../shared/data)
+export MATTERLOOP_DATA ?= $(wildcard $(abspath ../shared/data))
 export OMP_NUM_THREADS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
@@ -28,6 +28,7 @@ test: setup postgres
 
 test-full: setup postgres
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	PYTHON=$(abspath $(BIN)/python) bash recipes/check_wheel.sh
 
 postgres:
 	@bash .ci/postgres.sh
