@@ -24,7 +24,7 @@ main{max-width:1120px;margin:0 auto;padding:28px 24px 80px}h1{font-size:26px;lin
 p{margin:6px 0}.faint{color:#6b7885}.card{background:#fff;border:1px solid #e3e8ed;border-radius:8px;padding:16px 18px;margin:12px 0}.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(440px,1fr));gap:14px}
 .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(244px,1fr));gap:12px}.grid .card{margin:0;padding:12px}.big{font-size:17px;font-weight:600}svg{max-width:100%;height:auto;display:block}
 ul{margin:6px 0;padding-left:20px}.warn{border-left:4px solid #c4622d}.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:13px}th,td{padding:5px 8px;text-align:left;vertical-align:top;border-bottom:1px solid #edf0f3}
-th{font-weight:600;color:#6b7885;white-space:nowrap;position:sticky;top:0;background:#fff}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}tr.kept td:first-child{box-shadow:inset 3px 0 #0b7a75}
+th{font-weight:600;color:#6b7885;white-space:nowrap;position:sticky;top:0;background:#fff}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}td.wide{width:48%;overflow-wrap:anywhere}tr.kept td:first-child{box-shadow:inset 3px 0 #0b7a75}
 .no{color:#a04a1d}.yes{color:#0b7a75}details summary{cursor:pointer}code{background:#eef2f4;border-radius:3px;padding:0 4px}sub{line-height:0}input{font:inherit;padding:5px 8px;border:1px solid #cfd6dc;border-radius:5px;width:260px}
 @media print{body{background:#fff}.card{break-inside:avoid}}
 """
@@ -132,17 +132,19 @@ def _reasons(row: Row) -> str:
 
 
 def _table(o: Outcome) -> str:
-    head = "".join(f'<th class="{c}">{escape(t)}</th>' for t, c in (
-        ("#", "n"), ("formula", ""), ("space group", ""), ("atoms", "n"), ("above hull, eV/atom", "n"), ("formation, eV/atom", "n"), ("within limit", "n"), ("coverage", "n"),
-        ("Å³/atom", "n"), ("source", ""), ("verdict and its reasons", "")))
+    head = "".join(f'<th class="{c}">{t}</th>' for t, c in (
+        ("#", "n"), ("formula", ""), ("group", ""), ("atoms", "n"), ("above hull<br>eV/atom", "n"), ("formation<br>eV/atom", "n"), ("within<br>limit", "n"),
+        ("coverage", "n"), ("verdict and its reasons", "wide")))
+    made = lambda r: " · ".join(x for x in (r.key, str(r.about.get("prototype", ""))) if x)
     body = "".join(
         f'<tr class="{"kept" if r.kept else ""}"><td class="n">{r.rank}</td><td>{pretty(r.formula)}</td><td>{escape(r.space_group_symbol)}</td><td class="n">{r.atoms}</td>'
-        f'<td class="n">{number(r.energy_above_hull)}</td><td class="n">{number(r.formation_energy)}</td>'
-        f'<td class="n">{number(r.probability * 100, 0, " %")}</td><td class="n">{number(r.coverage * 100, 0, " %")}</td><td class="n">{number(r.volume_per_atom, 1)}</td>'
-        f"<td>{escape(r.source)}<br><span class=faint>{escape(str(r.about.get('prototype', '')))}</span></td><td>{_reasons(r)}</td></tr>" for r in o.rows[:TABLE])
+        f'<td class="n">{number(r.energy_above_hull)}</td><td class="n">{number(r.formation_energy)}</td><td class="n">{number(r.probability * 100, 0, " %")}{"*" if r.coverage < 1 else ""}</td>'
+        f'<td class="n">{number(r.coverage * 100, 0, " %")}</td><td class="wide">{_reasons(r)}<span class="faint">{escape(made(r))}</span></td></tr>' for r in o.rows[:TABLE])
+    star = any(r.coverage < 1 for r in o.rows[:TABLE])
+    foot = '<p class="faint">* as far as known: the reference lacks phases at that composition, so the true distance may be larger.</p>' if star else ""
     more = f'<p class="faint">{len(o.rows) - TABLE} more rows stand in candidates.csv.</p>' if len(o.rows) > TABLE else ""
-    return _section("Every candidate and the reasons of its verdict", f'<div class="card"><p><input id="filter" placeholder="filter: formula, space group, reason" aria-label="filter the table"></p>'
-                    f'<div class="scroll"><table id="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{more}</div>')
+    return _section("Every candidate and the reasons of its verdict", f'<div class="card"><p><input id="filter" placeholder="filter: formula, group, reason" aria-label="filter the table"></p>'
+                    f'<div class="scroll"><table id="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{foot}{more}</div>')
 
 
 def _not_checked(o: Outcome) -> str:
