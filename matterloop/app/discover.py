@@ -81,6 +81,8 @@ def discover(
     free(folder, overwrite)
     begun = time.time()
     parts = parts_of(chosen)
+    for text in left_out(parts["judges"]):
+        watch.note(text)
     new_folder(folder, overwrite)
     archive = open_archive(folder / DATABASE)
     try:
@@ -133,14 +135,17 @@ def parts_of(settings: Settings) -> dict:
     return {"oracle": oracle, "judges": Judges.of(settings.potential, settings.reference, oracle), "generators": {n: load_generator(n) for n in settings.generators}}
 
 
+def left_out(judges: Judges) -> tuple[str, ...]:
+    """A sentence for every row of the user's own reference that could not be used."""
+    return tuple(f"row of the reference left out: {error}" for error in judges.hull.about.get("errors", ()))
+
+
 def _go(folder: Path, archive: Archive, wish: Wish, settings: Settings, parts: dict, begun: float, watch: Watch, lookup: bool) -> Outcome:
     with archive.lock(CAMPAIGN):
         run = {"began": datetime.now(timezone.utc).isoformat(timespec="seconds"), "versions": versions(), "hardware": hardware()}
         spec = wish.to_toml()
         write_run_toml(folder, asdict(settings), run, spec)
         campaign = Campaign(archive, wish.ask, settings, watch=watch, **parts)
-        for error in campaign.judges.hull.about.get("errors", ()):
-            watch.note(f"row of the reference left out: {error}")
         run["hardware"] = hardware()
         ready = time.time()
         state = campaign.run(session={"versions": run["versions"], "hardware": run["hardware"]}, wish=spec)
@@ -150,12 +155,15 @@ def _go(folder: Path, archive: Archive, wish: Wish, settings: Settings, parts: d
                           "sessions": len(state.sessions)}
         run["stages"] = {k: round(v, 2) for k, v in campaign.seconds.items()}
         outcome = _outcome(archive, state, wish, verdicts, run, hull_plots(campaign, verdicts))
+        outcome = replace(outcome, notes=(*outcome.notes, *left_out(campaign.judges)))
         if lookup:
-            watch.stage("look-up", 0)
+            watch.stage("look-up", 1)
             outcome = replace(outcome, looked_up=looked_up(outcome))
+            watch.advance("look-up", 1)
         write_run_toml(folder, asdict(settings), run, spec)
-        watch.stage("report", 0)
+        watch.stage("report", 1)
         write_results(folder, outcome)
+        watch.advance("report", 1)
         return outcome
 
 

@@ -53,7 +53,8 @@ class Lines:
         if self.name:
             took = time.monotonic() - self.begun
             rate = pace((self.done - (self.first or 0)) / took) if took else ""
-            self.say(f"{self.name}: {f'{self.done} of {self.total}' if self.total else ''} in {clock(took)}{f' ({rate})' if rate else ''}".replace(":  in", ": done in"))
+            count = f"{self.done} of {self.total}" if self.total > 1 else "done" if self.done == self.total else "not done"
+            self.say(f"{self.name}: {count} in {clock(took)}{f' ({rate})' if rate and self.total > 1 else ''}")
         self.name = ""
 
 
@@ -88,7 +89,7 @@ class Bars:
 
 @contextmanager
 def watching(quiet: bool = False) -> Iterator[Watch]:
-    """A `Watch` that shows what is done: bars on a terminal, plain lines elsewhere, nothing if quiet.
+    """A `Watch` that shows what is done: bars on a terminal, plain lines elsewhere, notes alone if quiet.
 
     The first Ctrl-C or SIGTERM ends after the step at hand, `stop()` is true from then on; the second raises KeyboardInterrupt at once.
     """
@@ -111,7 +112,7 @@ def watching(quiet: bool = False) -> Iterator[Watch]:
         for s in (signal.SIGINT, signal.SIGTERM):
             before[s] = signal.signal(s, interrupt)
     try:
-        yield Watch(nothing, nothing, nothing, asked.is_set) if quiet else Watch(show.stage, show.advance, show.note, asked.is_set)
+        yield Watch(nothing, nothing, say, asked.is_set) if quiet else Watch(show.stage, show.advance, show.note, asked.is_set)
     finally:
         show.end()
         for s, handler in before.items():

@@ -78,6 +78,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise BadInput(f"{name} is {value}; it must be above 0", "campaign")
+        if self.count is not None and self.rounds > self.count:
+            raise BadInput(f"{self.rounds} rounds for {self.count} proposals; every round needs at least one", "campaign")
         if not self.generators or any(not share > 0 for share in self.generators.values()):
             raise BadInput("generators need shares above 0", "campaign")
 
