@@ -144,7 +144,8 @@ class Judges:
             return [Reason("energy_above_hull", above, self.limit(ask), "eV/atom", False, note=str(decay))]
         share, missing = self.coverage(composition) if self.coverage is not None else (1.0, ())
         against = ", ".join(f"{x:.2f} {name}" for name, x in decay)
-        known = f"; stable as far as known, the reference lacks {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}" if share < 1 else ""
+        lacks = f"the reference lacks {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}"
+        known = "" if share >= 1 else f"; stable as far as known, {lacks}" if above <= self.limit(ask) else f"; {lacks}"
         formation = float(self.hull.formation_energy([composition], [energy])[0])
         wanted = ask.limit("formation_energy")
         return [

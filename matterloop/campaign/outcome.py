@@ -60,7 +60,15 @@ class Row:
     @property
     def why(self) -> str:
         """The checks that turned it away, or that it passed them all."""
-        return "; ".join(f"{r.check}: {r.note or f'{r.value:.4g} against {r.limit:.4g} {r.unit}'.strip()}" for r in self.reasons if not r.passed) or "passed every check"
+        return "; ".join(map(said, (r for r in self.reasons if not r.passed))) or "passed every check"
+
+
+def said(reason: Reason) -> str:
+    """A reason in words: 'energy above hull 0.19 eV/atom, limit 0.05: against ...'; counts of unmet things say only what they are."""
+    name = reason.check.replace("_", " ")
+    if not reason.unit or reason.unit in ("matches", "unmet", "elements") or reason.value != reason.value:
+        return f"{name}: {reason.note}" if reason.note else name
+    return f"{name} {reason.value:.3g} {reason.unit}, limit {reason.limit:.3g}" + (f": {reason.note}" if reason.note else "")
 
 
 @dataclass(frozen=True)
