@@ -1,4 +1,4 @@
-"""Options of the command line that narrow an ask."""
+"""What is asked of a search: options that narrow a wish, and whether the wish says anything."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from ..archive.records import Ask
 from ..base.elements import number
 from ..base.errors import BadInput
+from ..campaign.wish import Wish
 from ..crystal.composition import parse_formula, reduced
 from ..crystal.space_groups import groups_of
 
@@ -39,3 +40,10 @@ def narrowed(ask: Ask, *, elements: str = "", formula: str = "", atoms: str = ""
             raise BadInput(f"space group {space_group} is not among those asked for otherwise", "--space-group")
         groups = frozenset({space_group})
     return replace(ask, space_groups=groups)
+
+
+def understood_at_all(wish: Wish) -> None:
+    """BadInput for a sentence of which nothing was understood: its search would be one of everything."""
+    if wish.not_understood and not wish.phrases:
+        raise BadInput(f"nothing was understood of {wish.sentence!r}; say for instance \"stable ternary lithium oxides with fewer than 12 atoms\", look at "
+                       "`matterloop understand`, or pass --anyway to search among all crystals", "wish")

@@ -153,9 +153,9 @@ def discover(
 ) -> None:
     """Propose, relax, judge and rank crystals for a wish."""
     from ..campaign.wish import read_wish
+    from .asking import understood_at_all
     from .discover import default_folder
     from .discover import discover as run
-    from .discover import understood_at_all
     from .progress import watching
 
     understood = read_wish(wish)
@@ -272,14 +272,19 @@ def generate(
     space_group: Annotated[int | None, typer.Option(min=1, max=230)] = None,
     crystal_system: str = "",
     exclude: Annotated[list[str] | None, typer.Option(help="elements never to use")] = None,
+    anyway: Annotated[bool, typer.Option("--anyway", help="go on if nothing of the sentence is understood")] = False,
     json_: Json = False,
 ) -> None:
     """Propose crystals without judging them."""
     from ..campaign.wish import read_wish
-    from .asking import narrowed
+    from .asking import narrowed, understood_at_all
     from .verbs import generate as run
 
-    ask = narrowed(read_wish(wish).ask, elements=elements, formula=formula, atoms=atoms, space_group=space_group, crystal_system=crystal_system, exclude=symbols(exclude))
+    understood = read_wish(wish)
+    if not anyway:
+        understood_at_all(understood)
+    warn(understood)
+    ask = narrowed(understood.ask, elements=elements, formula=formula, atoms=atoms, space_group=space_group, crystal_system=crystal_system, exclude=symbols(exclude))
     rows = run(ask, count=count, seed=seed, generator=generator, out=out)
     emit(rows, json_, ("key", "formula", "atoms", "parents", "out"))
     if len(rows) < count:

@@ -26,6 +26,7 @@ from ..campaign.watch import Watch
 from ..campaign.wish import Wish, from_toml, read_wish
 from ..generate.proposal import load_generator
 from ..potential.oracle import steady
+from .asking import understood_at_all
 from .folder import DATABASE, archive_of, free, new_folder, sweep, write_results, write_run_toml
 
 NOT_CHECKED = (
@@ -120,13 +121,6 @@ def show(folder: str | Path) -> Outcome:
         return _outcome(archive, state, wish, state.judged, {}, {})
     finally:
         archive.close()
-
-
-def understood_at_all(wish: Wish) -> None:
-    """BadInput for a sentence of which nothing was understood: its search would be one of everything."""
-    if wish.not_understood and not wish.phrases:
-        raise BadInput(f"nothing was understood of {wish.sentence!r}; say for instance \"stable ternary lithium oxides with fewer than 12 atoms\", look at "
-                       "`matterloop understand`, or pass --anyway to search among all crystals", "wish")
 
 
 def parts_of(settings: Settings) -> dict:
