@@ -76,9 +76,11 @@ def discover(
     if count is None and seconds is None:
         count = max(100, 10 * (wish.count or 0))
     chosen = from_mapping(Settings, {
-        "count": count, "rounds": rounds, "seconds": seconds, "seed": seed, "potential": potential, "reference": str(reference),
+        "count": count, "rounds": rounds, "seconds": seconds, "seed": seed, "potential": potential, "reference": str(Path(reference).resolve()) if reference else "",
         "novel": not known_too, **({"generators": dict(generators)} if generators else {}), **dict(settings or {})}, "settings")
     folder = Path(out) if out is not None else default_folder(wish.sentence)
+    if ".." in folder.parts:
+        folder = folder.resolve()  # a/../b is b even where there is no a
     free(folder, overwrite)
     begun = time.time()
     parts = parts_of(chosen)
@@ -87,7 +89,10 @@ def discover(
     new_folder(folder, overwrite)
     archive = open_archive(folder / DATABASE)
     try:
-        return _go(folder, archive, wish, chosen, parts, begun, watch, lookup)
+        with archive.lock(CAMPAIGN):
+            if archive.events(CAMPAIGN):
+                raise BadInput("another process began a run here a moment ago; choose another --out", str(folder))
+            return _go(folder, archive, wish, chosen, parts, begun, watch, lookup)
     finally:
         archive.close()
 
@@ -106,8 +111,9 @@ def resume(folder: str | Path, *, seconds: float | None = None, lookup: bool = F
         settings = from_mapping(Settings, state.settings, "settings of the run")
         if seconds is not None:
             settings = replace(settings, seconds=state.seconds + seconds)
-        sweep(folder)
-        return _go(folder, archive, from_toml(state.wish), settings, parts_of(settings), begun, watch, lookup)
+        with archive.lock(CAMPAIGN):
+            sweep(folder)
+            return _go(folder, archive, from_toml(state.wish), settings, parts_of(settings), begun, watch, lookup)
     finally:
         archive.close()
 
@@ -135,30 +141,29 @@ def left_out(judges: Judges) -> tuple[str, ...]:
 
 
 def _go(folder: Path, archive: Archive, wish: Wish, settings: Settings, parts: dict, begun: float, watch: Watch, lookup: bool) -> Outcome:
-    with archive.lock(CAMPAIGN):
-        run = {"began": datetime.now(timezone.utc).isoformat(timespec="seconds"), "versions": versions(), "hardware": hardware()}
-        spec = wish.to_toml()
-        write_run_toml(folder, asdict(settings), run, spec)
-        campaign = Campaign(archive, wish.ask, settings, watch=watch, **parts)
-        run["hardware"] = hardware()
-        ready = time.time()
-        state = campaign.run(session={"versions": run["versions"], "hardware": run["hardware"]}, wish=spec)
-        done = time.time()
-        verdicts = campaign.all_verdicts()
-        run["seconds"] = {"loading": round(ready - begun, 2), "this_session": round(done - begun, 2), "all_sessions": round(state.seconds, 2),
-                          "sessions": len(state.sessions)}
-        run["stages"] = {k: round(v, 2) for k, v in campaign.seconds.items()}
-        outcome = _outcome(archive, state, wish, verdicts, run, hull_plots(campaign, verdicts))
-        outcome = replace(outcome, notes=(*outcome.notes, *left_out(campaign.judges)))
-        if lookup:
-            watch.stage("look-up", 1)
-            outcome = replace(outcome, looked_up=looked_up(outcome))
-            watch.advance("look-up", 1)
-        write_run_toml(folder, asdict(settings), run, spec)
-        watch.stage("report", 1)
-        write_results(folder, outcome)
-        watch.advance("report", 1)
-        return outcome
+    run = {"began": datetime.now(timezone.utc).isoformat(timespec="seconds"), "versions": versions(), "hardware": hardware()}
+    spec = wish.to_toml()
+    write_run_toml(folder, asdict(settings), run, spec)
+    campaign = Campaign(archive, wish.ask, settings, watch=watch, **parts)
+    run["hardware"] = hardware()
+    ready = time.time()
+    state = campaign.run(session={"versions": run["versions"], "hardware": run["hardware"]}, wish=spec)
+    done = time.time()
+    verdicts = campaign.all_verdicts()
+    run["seconds"] = {"loading": round(ready - begun, 2), "this_session": round(done - begun, 2), "all_sessions": round(state.seconds, 2),
+                      "sessions": len(state.sessions)}
+    run["stages"] = {k: round(v, 2) for k, v in campaign.seconds.items()}
+    outcome = _outcome(archive, state, wish, verdicts, run, hull_plots(campaign, verdicts))
+    outcome = replace(outcome, notes=(*outcome.notes, *left_out(campaign.judges)))
+    if lookup:
+        watch.stage("look-up", 1)
+        outcome = replace(outcome, looked_up=looked_up(outcome))
+        watch.advance("look-up", 1)
+    write_run_toml(folder, asdict(settings), run, spec)
+    watch.stage("report", 1)
+    write_results(folder, outcome)
+    watch.advance("report", 1)
+    return outcome
 
 
 def looked_up(outcome: Outcome, most: int = 10) -> tuple[str, ...]:

@@ -92,3 +92,28 @@ def test_kill_9_in_every_stage_then_resume_is_the_unbroken_run(place, tmp_path, 
     outcome = resume(folder)
     record_property("largest_energy_difference_ev_per_atom", same(outcome, whole))
     complete(folder, outcome)
+
+
+def test_a_kill_in_the_middle_of_a_relaxation_then_resume_is_the_unbroken_run(tmp_path):
+    wish, few = "binary lithium oxides", {"substitution": 1.0}
+    kill(("campaign.loop", "Campaign.log", 6), tmp_path / "run", wish, 3, few)  # asked, started, proposed, screened, one relaxed, then the end
+    outcome = resume(tmp_path / "run")
+    assert same(outcome, discover(wish, count=3, out=tmp_path / "whole", generators=few)) == 0
+    complete(tmp_path / "run", outcome)
+
+
+def test_a_relaxation_does_not_depend_on_what_shares_its_batch():
+    """Without `steady` single precision leads these to other end points; with it they agree to the bit."""
+    import torch
+
+    from matterloop.crystal.state import Crystals
+    from matterloop.measure.relax import relax
+    from matterloop.potential.chgnet import CHGNetOracle
+
+    rng = torch.Generator().manual_seed(0)
+    salts = [Crystals.of(torch.tensor([[0.0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0.0]]) + 0.03 * torch.randn(3, 3, generator=rng), [z, 8, 8], 3.4 * torch.eye(3)) for z in (12, 20, 22, 30)]
+    oracle, batch = CHGNetOracle(device="cpu").steady(), Crystals.join(salts)
+    together = relax(batch, oracle, steps=40)
+    alone = [relax(one, oracle, steps=40)[0] for one in salts]
+    assert [r.energy for r in together] == [r.energy for r in alone] and [r.steps for r in together] == [r.steps for r in alone]
+    assert max(r.steps for r in alone) > 3
