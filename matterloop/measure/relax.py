@@ -129,7 +129,8 @@ def relax(
     optimizer      "lbfgs", or "fire": two to four times the evaluations, for potentials whose energies do not match their forces
     cell           whether lattices relax
     keep_symmetry  start from the symmetrised crystal (within `symprec` Å) and move along its symmetric directions only
-    batch_atoms    most atoms in flight; a larger crystal runs alone. Entry is in input order, and no result depends on its neighbours in the batch
+    batch_atoms    most atoms in flight; a larger crystal runs alone. Entry is in input order; no result depends on its neighbours in the batch, as far
+                   as the oracle's labels do not (potential.oracle.steady; single precision rounds differently in batches of different sizes)
     trajectory     keep every evaluated geometry
     on_done        called with (index, RelaxedOne) when a crystal leaves; on_step with (crystals in flight, crystals finished) after every evaluation
     should_stop    polled before every evaluation; when true, all that is unfinished is returned with status "stopped"
