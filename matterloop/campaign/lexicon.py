@@ -425,7 +425,7 @@ ONE_OF_A_KIND = frozenset(CRYSTAL_SYSTEMS) | {"rhombohedral", "face_centred", "b
 
 # ---- small words ---------------------------------------------------------------------------------------------------------------------------
 
-ARITIES = {1: ("unary, elemental, single element, one component", "一元 单质"), 2: ("binary, two component", "二元"), 3: ("ternary, three component", "三元"),
+ARITIES = {1: ("unary, elemental, single element, one component, allotropes, allotrope", "一元 单质 同素异形体"), 2: ("binary, two component", "二元"), 3: ("ternary, three component", "三元"),
            4: ("quaternary, four component", "四元"), 5: ("quinary, pentanary, five component", "五元"), 6: ("senary, hexanary, six component", "六元")}
 NUMBER_WORDS = {w: n for n, w in enumerate("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
                                            "eighteen nineteen twenty".split())} | {"thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
@@ -480,7 +480,7 @@ SMALL: dict[str, tuple[str, str]] = {
     "per_cell": ("per cell, per unit cell, per primitive cell, in the cell, in the unit cell, in the primitive cell, in a unit cell, in a cell, in a primitive cell, in their cell, in total, a cell, in their primitive cell, in their unit cell, "
                  "inside the unit cell, in each unit cell, in each cell, per primitive unit cell, in the primitive unit cell", "每晶胞 每个晶胞 晶胞中 每个原胞 原胞中 单胞中 每个单胞 晶胞内 原胞内 在晶胞中 一个晶胞"),
     "noun": ("candidates, candidate, materials, material, compounds, compound, crystals, crystal, structures, structure, phases, phase, solids, solid, results, proposals, suggestions, examples, systems, hits, entries, "
-             "crystal structures, of them, substances", "候选 候选材料 候选物 材料 化合物 晶体 结构 晶体结构 相 固体 结果 物质 建议"),
+             "crystal structures, of them, substances, polymorphs, polymorph", "候选 候选材料 候选物 材料 化合物 晶体 结构 晶体结构 相 固体 结果 物质 建议"),
     "measure": ("", "个 种 类"),
     "ask_for": ("give me, show me, find me, find, propose, suggest, generate, list, return, give, show, provide, the top, top, the best, best, first, the first, i want, i need, we need, we want, produce, get, get me, discover, search for, deliver, "
                 "count, limit", "给我 找 给出 找出 生成 列出 返回 推荐 提供 寻找 搜索 需要 我要 请给我 提出"),
@@ -509,12 +509,12 @@ SMALL: dict[str, tuple[str, str]] = {
     "filler": (
         "please, kindly, what about, how about, &, anything, something, me, i, we, you, us, my, our, want, wants, need, would, like, the, a, an, of, that, which, is, are, be, being, have, has, having, for, to, in, on, at, some, it, its, their, they, them, these, those, this, whose, where, "
         "with, find, search, look, looking, show, give, get, discover, propose, suggest, generate, list, seek, identify, predict, design, explore, try, can, could, should, must, will, shall, also, there, all, any, each, every, "
-        "materials, material, compounds, compound, crystals, crystal, structures, structure, structured, phases, phase, solids, solid, candidates, candidate, results, systems, structural, kind, sort, inorganic, ideally, preferably, "
+        "materials, material, compounds, compound, crystals, crystal, structures, structure, structured, phases, phase, solids, solid, polymorphs, polymorph, candidates, candidate, results, systems, structural, kind, sort, inorganic, ideally, preferably, "
         "and, by, as, from, so, do, let, let's, hi, hello, thanks, thank, what, exist, exists, than, then, one, ones, different, possible, symmetry, group, value, values, per, type, types, family, class, containing, contain, contains, "
         "belonging, crystallizing, crystallising, crystallize, crystallise, adopting, form, forming, formed, has, but, while, still, only, just, both, i'd, i'm, we're, am, going, up, good, substances, substance, chemistry, chemistries, "
         "crystalline, based, made, composed, consisting, lying, lie, lies, search for, looking for, a set of, set, list of, number of, crystal system, lattice, energy, ., \\,, ;, :, !, ?, (, ), \", ', `, -, [, ], {, }, /, …, *, +",
         "的 了 但 但是 而 而且 请 给 我 我们 找 寻 寻找 帮 帮我 一些 材料 化合物 晶体 结构 相 具有 有 为 是 在 中 所有 想 想要 要 需要 希望 个 种 类 并 并且 且 和 与 也 其 这 那 该 以 及 吗 呢 吧 能 可以 应 应该 必须 一个 一种 候选 型 晶系 "
-        "对称性 点 空间 元素 物质 固体 无机 之间 数 值 每 , 。 、 ; : ! ? （ ） “ ” 《 》 · 左右 列出 生成 搜索 推荐 设计 发现 预测 探索 给出 寻求 哪些 什么 含 用 由 组成 构成 群 最好 您 你 谢谢 你好 类型 同时 相图 晶体结构 族 系 等 到 都 一下"),
+        "对称性 点 空间 元素 物质 固体 无机 之间 数 值 每 , 。 、 ; : ! ? （ ） “ ” 《 》 · 左右 列出 生成 搜索 推荐 设计 发现 预测 探索 给出 寻求 哪些 什么 含 用 由 组成 构成 多晶型 群 最好 您 你 谢谢 你好 类型 同时 相图 晶体结构 族 系 等 到 都 一下"),
 }
 # Words that are known but that no field of an Ask can carry: reported with the reason.
 BEYOND: dict[str, tuple[str, str]] = {
