@@ -165,3 +165,24 @@ def test_two_writers_cannot_share_a_campaign(tmp_path):
     one.run()
     with pytest.raises(Conflict):
         two.run()
+
+
+def test_kept_candidates_whose_hull_lacks_phases_come_after_those_whose_hull_is_complete(tmp_path):
+    from dataclasses import replace
+
+    from matterloop.campaign.outcome import rows_of
+
+    doubtful = 11  # the reference lacks phases of sodium
+    c = campaign(tmp_path, ask=Ask(limits=(Limit("energy_above_hull", None, 10.0, "eV/atom"),)))
+    c.judges = replace(c.judges, coverage=lambda composition: (0.5, ("NaF",)) if doubtful in composition else (1.0, ()))
+    state = c.run()
+    kept = [r for r in rows_of(c.archive, CAMPAIGN, state, state.judged) if r.kept]
+    sure = [r.coverage == 1 for r in kept]
+    assert sure == sorted(sure, reverse=True) and True in sure and False in sure
+    for part in ([r for r in kept if r.coverage == 1], [r for r in kept if r.coverage < 1]):
+        assert [r.energy_above_hull for r in part] == sorted(r.energy_above_hull for r in part)
+
+
+def test_more_rounds_than_proposals_are_refused():
+    with pytest.raises(BadInput, match="3 rounds for 2 proposals"):
+        Settings(**{**SETTINGS, "count": 2, "rounds": 3})
