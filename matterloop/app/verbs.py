@@ -99,6 +99,8 @@ def relax(source: Source, *, out: str | Path | None = None, fmax: float = 0.05, 
     from ..measure.relax import relax as relax_
     from .folder import FolderError, write_atomic
 
+    if not math.isfinite(pressure):
+        raise BadInput(f"the pressure is {pressure}; a number in GPa is wanted", "relax")
     crystals, names, errors = _read(source, max_atoms)
     if crystals is None:
         return errors

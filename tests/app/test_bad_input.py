@@ -149,6 +149,13 @@ def test_more_atoms_are_let_in_when_asked(cli, tmp_path):
     assert "600 sites" not in rows(cli("energy", tmp_path / "many.cif", "--json", "--max-atoms", 600)[1])[0].get("error", "")
 
 
+@pytest.mark.parametrize("option, value, words", [("--fmax", "-1", "above 0"), ("--fmax", "nan", "above 0"), ("--pressure", "nan", "GPa"), ("--optimizer", "bfgs", "did you mean lbfgs")])
+def test_settings_of_a_relaxation_that_cannot_be_are_wrong_use(cli, tmp_path, option, value, words):
+    (tmp_path / "salt.cif").write_text(cif())
+    code, out, err = cli("relax", tmp_path / "salt.cif", option, value, "--quiet", "--json")
+    assert code == 2 and words in err and not out
+
+
 # disks and folders
 
 
