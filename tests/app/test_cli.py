@@ -130,3 +130,10 @@ def test_the_program_itself_answers(tmp_path):
     wrong = subprocess.run([sys.executable, "-m", "matterloop", "resume", "nowhere"], capture_output=True, text=True, cwd=tmp_path)
     assert wrong.returncode == 2 and wrong.stderr.startswith("error:") and "Traceback" not in wrong.stderr
     assert subprocess.run([sys.executable, "-m", "matterloop", "frobnicate"], capture_output=True).returncode == 2
+
+
+def test_threads_do_not_spin_unless_told_to(tmp_path):
+    code = "import os, sys; from matterloop.app import cli; sys.argv = ['matterloop', 'models', '--json']\ntry: cli.main()\nexcept SystemExit: pass\nprint(os.environ['OMP_WAIT_POLICY'], file=sys.stderr)"
+    for given, expected in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        env = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | given
+        assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stderr.strip() == expected
