@@ -221,9 +221,10 @@ def understand(wish: str, json_: Json = False) -> None:
 @app.command()
 def energy(files: Files, potential: Potential = "chgnet", max_atoms: MaxAtoms = 500, json_: Json = False) -> None:
     """Energy, forces, stress and magnetic moments of structures as they stand."""
+    from ..campaign.watch import Watch
     from .verbs import energy as run
 
-    rows = run(files, potential=potential, max_atoms=max_atoms)
+    rows = run(files, potential=potential, max_atoms=max_atoms, watch=Watch(note=say))
     emit(rows, json_, ("file", "formula", "atoms", "energy", "energy_per_atom", "max_force"))
     finish(rows)
 

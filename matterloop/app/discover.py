@@ -25,6 +25,7 @@ from ..campaign.state import State, replay
 from ..campaign.watch import Watch
 from ..campaign.wish import Wish, from_toml, read_wish
 from ..generate.proposal import load_generator
+from ..measure.hull import Hull
 from ..potential.oracle import steady
 from .asking import understood_at_all
 from .folder import DATABASE, archive_of, free, new_folder, sweep, write_results, write_run_toml
@@ -86,6 +87,8 @@ def discover(
     parts = parts_of(chosen)
     for text in left_out(parts["judges"]):
         watch.note(text)
+    if reference:
+        wish = replace(wish, ask=within(wish.ask, parts["judges"].hull, str(reference)))
     new_folder(folder, overwrite)
     archive = open_archive(folder / DATABASE)
     try:
@@ -133,6 +136,14 @@ def parts_of(settings: Settings) -> dict:
     """Potential, judges and generators of a campaign, built before anything is written."""
     oracle = steady(load(settings.potential, role="potential"))
     return {"oracle": oracle, "judges": Judges.of(settings.potential, settings.reference, oracle), "generators": {n: load_generator(n) for n in settings.generators}}
+
+
+def within(ask: Ask, hull: Hull, name: str) -> Ask:
+    """The ask with only the elements that a hull has a reference for; BadInput where that leaves nothing that it wants."""
+    held = frozenset(hull.elements)
+    if lacking := ask.required - held:
+        raise BadInput(f"holds no phase of {', '.join(symbol(z) for z in sorted(lacking))}, which the wish requires; add the elements to it", name)
+    return replace(ask, allowed=held if ask.allowed is None else ask.allowed & held)
 
 
 def left_out(judges: Judges) -> tuple[str, ...]:

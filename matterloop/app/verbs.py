@@ -24,8 +24,8 @@ MAX_ATOMS = 500  # of one structure; a larger one may need more memory than ther
 STRUCTURE_FILES = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz")
 
 
-def _read(source: Source, max_atoms: int = MAX_ATOMS) -> tuple[Crystals | None, list[str], list[dict]]:
-    """Crystals, their names, and one dict for every input that could not be read."""
+def _read(source: Source, watch: Watch, max_atoms: int = MAX_ATOMS) -> tuple[Crystals | None, list[str], list[dict]]:
+    """Crystals, their names, and one dict for every input that could not be read; what a reader changed is told to `watch.note`."""
     from ..crystal.state import Crystals
 
     if isinstance(source, Crystals):
@@ -36,6 +36,8 @@ def _read(source: Source, max_atoms: int = MAX_ATOMS) -> tuple[Crystals | None, 
     paths = [source] if isinstance(source, (str, Path)) else list(source)
     found = read(paths, limits=Limits(atoms=max_atoms, bytes=max(Limits.bytes, 400 * max_atoms)))
     errors = [{"file": e.file or e.where, "row": e.row, "field": e.field, "error": e.message} for e in found.errors]
+    for text in found.notes:
+        watch.note(text)
     names = [file if row < 0 else f"{file}#{row}" for file, row in found.sources]
     return (found.crystals if names else None), names, errors
 
@@ -75,9 +77,9 @@ def _formula(crystal: Crystals) -> str:
     return reduced_formula(compositions(crystal)[0])
 
 
-def energy(source: Source, *, potential: str = "chgnet", max_atoms: int = MAX_ATOMS) -> list[dict[str, Any]]:
+def energy(source: Source, *, potential: str = "chgnet", max_atoms: int = MAX_ATOMS, watch: Watch = Watch()) -> list[dict[str, Any]]:
     """Energy (eV), forces (eV/Å), stress (GPa, tension positive) and magnetic moments (muB) of structures as they stand."""
-    crystals, names, errors = _read(source, max_atoms)
+    crystals, names, errors = _read(source, watch, max_atoms)
     if crystals is None:
         return errors
     oracle = load(potential, role="potential")
@@ -101,7 +103,7 @@ def relax(source: Source, *, out: str | Path | None = None, fmax: float = 0.05, 
 
     if not math.isfinite(pressure):
         raise BadInput(f"the pressure is {pressure}; a number in GPa is wanted", "relax")
-    crystals, names, errors = _read(source, max_atoms)
+    crystals, names, errors = _read(source, watch, max_atoms)
     if crystals is None:
         return errors
     oracle = load(potential, role="potential")
@@ -167,7 +169,7 @@ def hull(source: Source, *, potential: str = "chgnet", reference: str | Path = "
     from ..crystal.composition import compositions
     from ..measure import reference as phases
 
-    crystals, names, errors = _read(source, max_atoms)
+    crystals, names, errors = _read(source, watch, max_atoms)
     if crystals is None:
         return errors
     oracle = load(potential, role="potential")
@@ -233,7 +235,7 @@ def judge(source: Source, *, reference: bool = True, watch: Watch = Watch()) -> 
         if not source:
             raise BadInput(f"holds no structure files ({', '.join(STRUCTURE_FILES)})", "judge")
     watch.stage("read", 0)
-    crystals, names, errors = _read(source)
+    crystals, names, errors = _read(source, watch)
     rows: list[dict[str, Any]] = []
     if crystals is not None:
         crystals, sun, known = crystals.bare(), Sun(), known_phases() if reference else None

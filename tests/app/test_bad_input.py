@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -90,10 +91,29 @@ def test_json_is_alone_on_standard_output_and_each_stage_a_line_on_standard_erro
     assert [x.split(":")[0] for x in err.splitlines() if x.split(":")[0] in ("propose", "screen", "relax", "judge", "report")] == ["propose", "screen", "relax", "judge", "report"]
 
 
-def test_a_system_outside_the_reference_has_no_hull_and_says_so(cli, tmp_path):
+def test_a_wish_outside_the_own_reference_is_refused_before_anything_is_made(cli, tmp_path):
     (tmp_path / "own.csv").write_text("formula,energy_per_atom,scheme,potential\nLi,-1.9,mp2020,chgnet\nO2,-4.9,mp2020,chgnet\n")
-    code, out, _ = cli("discover", "binary magnesium oxides", "--count", 2, "--reference", tmp_path / "own.csv", "--out", tmp_path / "run", "--no-lookup", "--quiet", "--json")
-    assert code == 0 and rows(out) and all("the reference lacks Mg" in r["why"] and not r["kept"] for r in rows(out))
+    code, _, err = cli("discover", "binary magnesium oxides", "--count", 2, "--reference", tmp_path / "own.csv", "--out", tmp_path / "run", "--no-lookup", "--quiet", "--json")
+    assert code == 2 and "own.csv: holds no phase of Mg" in err and not (tmp_path / "run").exists()
+
+
+def test_proposals_keep_to_the_elements_of_the_own_reference(cli, tmp_path):
+    (tmp_path / "own.csv").write_text("formula,energy_per_atom,scheme,potential\nLi,-1.9,mp2020,chgnet\nO2,-4.9,mp2020,chgnet\nNa,-1.3,mp2020,chgnet\n")
+    code, out, _ = cli("discover", "binary oxides", "--count", 3, "--reference", tmp_path / "own.csv", "--out", tmp_path / "run", "--no-lookup", "--quiet", "--json")
+    assert code == 0 and rows(out) and all(set(re.findall("[A-Z][a-z]?", r["formula"])) <= {"Li", "Na", "O"} for r in rows(out))
+
+
+def test_a_crystal_outside_the_own_reference_has_no_hull_and_says_so(cli, tmp_path):
+    (tmp_path / "salt.cif").write_text(cif())
+    (tmp_path / "own.csv").write_text("formula,energy_per_atom,scheme,potential\nLi,-1.9,mp2020,chgnet\nO2,-4.9,mp2020,chgnet\n")
+    code, out, _ = cli("hull", tmp_path / "salt.cif", "--reference", tmp_path / "own.csv", "--as-is", "--quiet", "--json")
+    assert code == 1 and "no elemental reference for Na, Cl" in rows(out)[0]["error"]
+
+
+def test_what_a_reader_changed_is_told_on_standard_error(cli, tmp_path):
+    (tmp_path / "POSCAR").write_text("left-handed\n1.0\n0 2.8 2.8\n2.8 2.8 0\n2.8 0 2.8\nNa Cl\n1 1\nDirect\n0 0 0\n0.5 0.5 0.5\n")
+    code, out, err = cli("energy", tmp_path / "POSCAR", "--json")
+    assert code == 0 and "negat" in err and len(rows(out)) == 1
 
 
 # files
