@@ -28,6 +28,15 @@ def write_atomic(path: Path, data: str) -> None:
         new.write_text(data, encoding="utf-8")
 
 
+def made(folder: Path) -> Path:
+    """The folder, made with its parents if it is not there; FolderError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FolderError(f"{folder} cannot be made or written ({error.strerror}); choose another --out") from None
+    return folder
+
+
 def free(folder: Path, overwrite: bool) -> None:
     """BadInput if the folder is a file, or holds a run and may not be overwritten; Conflict if that run is still being written."""
     if folder.exists() and not folder.is_dir():
@@ -52,10 +61,9 @@ def new_folder(folder: Path, overwrite: bool) -> None:
             for name in OURS:
                 path = folder / name
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "structures").mkdir(exist_ok=True)
     except OSError as error:
-        raise FolderError(f"{folder} cannot be made or written ({error.strerror}); choose another --out") from None
+        raise FolderError(f"{folder} cannot be emptied ({error.strerror}); choose another --out") from None
+    made(folder / "structures")
 
 
 def sweep(folder: Path) -> None:

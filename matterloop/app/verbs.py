@@ -99,7 +99,7 @@ def relax(source: Source, *, out: str | Path | None = None, fmax: float = 0.05, 
     from ..crystal.formats import cif_texts
     from ..crystal.symmetry import analyse
     from ..measure.relax import relax as relax_
-    from .folder import FolderError, write_atomic
+    from .folder import made, write_atomic
 
     if not math.isfinite(pressure):
         raise BadInput(f"the pressure is {pressure}; a number in GPa is wanted", "relax")
@@ -107,12 +107,7 @@ def relax(source: Source, *, out: str | Path | None = None, fmax: float = 0.05, 
     if crystals is None:
         return errors
     oracle = load(potential, role="potential")
-    folder = Path(out) if out is not None else None
-    if folder is not None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FolderError(f"{folder} cannot be made ({error.strerror})") from None
+    folder = made(Path(out)) if out is not None else None
     files = _file_names(names)
     watch.stage("relax", len(crystals))
     done, unwritten = 0, {}
@@ -201,15 +196,10 @@ def generate(ask, *, count: int = 10, seed: int = 0, generator: str = "substitut
     """Candidates for an `Ask` from one generator; with `out` a CIF of each is written there."""
     from ..crystal.formats import cif_texts
     from ..generate.proposal import load_generator
-    from .folder import FolderError, write_atomic
+    from .folder import made, write_atomic
 
     found = load_generator(generator).propose(ask, count, seed)
-    folder = Path(out) if out is not None else None
-    if folder is not None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FolderError(f"{folder} cannot be made ({error.strerror})") from None
+    folder = made(Path(out)) if out is not None else None
     rows = []
     for c in found:
         if folder is not None:
