@@ -1,12 +1,11 @@
 # `make demo` and `make test` do everything on a fresh machine; both call `make setup`.
-PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 export MATTERLOOP_DATA ?= $(wildcard $(abspath ../shared/data))
-export OMP_NUM_THREADS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
-.PHONY: setup demo test test-full reference clean postgres
+.PHONY: setup demo test test-full clean postgres
 
 setup: $(VENV)/.ready
 
@@ -20,14 +19,14 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup
-	$(BIN)/matterloop discover "stable ternary oxides of lithium with fewer than 16 atoms" --count 120 --seed 0 --out runs/demo --overwrite
+	$(BIN)/matterloop discover "new ternary lithium oxides with fewer than 16 atoms within 50 meV of the hull" --count 300 --seed 0 --out runs/demo --overwrite
 	@echo "open runs/demo/report.html"
 
 test: setup postgres
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-full: setup postgres
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2
 	PYTHON=$(abspath $(BIN)/python) bash recipes/check_wheel.sh
 
 postgres:

@@ -17,6 +17,9 @@ from ..campaign.outcome import Outcome, flat
 DATABASE = "campaign.db"
 OURS = (DATABASE, DATABASE + "-wal", DATABASE + "-shm", "run.toml", "candidates.csv", "candidates.parquet", "report.html", "structures")
 
+UNITS = {"volume_per_atom": "Å^3", "density": "g/cm^3", "moment": "muB", "fmax": "eV/Å", "formation_energy": "eV/atom", "energy_above_hull": "eV/atom",
+         "energy_per_atom": "eV/atom"}  # of the columns of candidates.parquet
+
 
 class FolderError(MatterloopError, OSError):
     """The folder of a run cannot be used: read-only, full, or not ours."""
@@ -92,7 +95,7 @@ def write_results(folder: Path, outcome: Outcome) -> None:
     from .report import report
 
     rows = [flat(row) for row in outcome.rows]
-    candidates_table(rows, folder)
+    candidates_table(rows, folder, units=UNITS)
     for row in outcome.rows:
         if row.relaxed:
             write_atomic(folder / "structures" / f"{row.key}.cif", cif_texts(row.crystal, [row.key])[0])
