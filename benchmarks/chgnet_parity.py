@@ -34,12 +34,11 @@ def timed(call):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = os.environ.get("MATTERLOOP_DATA") or Path(__file__).parents[2] / "shared" / "data"
     parser.add_argument("--structures", type=int, default=200)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--package-batches", type=int, nargs="+", default=[4, 16, 64])
-    parser.add_argument("--data-dir", type=Path, default=Path(default))
+    parser.add_argument("--data-dir", type=Path, default=os.environ.get("MATTERLOOP_DATA"), required="MATTERLOOP_DATA" not in os.environ)
     args = parser.parse_args()
 
     import numpy as np

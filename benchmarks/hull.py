@@ -1,6 +1,6 @@
 """Distances to the hull of the 132,752 Materials Project formation energies of Matbench, by matterloop and by pymatgen's PhaseDiagram.
 
-    python benchmarks/hull.py --systems 60 --queries 20 --data ../shared/data
+    python benchmarks/hull.py --systems 60 --queries 20 --data FOLDER
 
 For random chemical systems of 2 to 5 elements both sides get the same phases (our own look-up of the system among all phases is counted, pymatgen's is not) and answer
 the same random compositions. Prints seconds, milliseconds per query cold and warm, the ratio and the largest difference in eV/atom.
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--systems", type=int, default=60)
     parser.add_argument("--queries", type=int, default=20, help="compositions asked in each system")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--data", type=Path, default=os.environ.get("MATTERLOOP_DATA"))
+    parser.add_argument("--data", type=Path, default=os.environ.get("MATTERLOOP_DATA"), required="MATTERLOOP_DATA" not in os.environ)
     options = parser.parse_args()
     if options.data is None:
         parser.error("name the folder of data sets with --data or MATTERLOOP_DATA")

@@ -164,7 +164,7 @@ def made_pairs(crystals, per_kind, rng, most_atoms=20):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, default=Path(os.environ.get("MATTERLOOP_DATA", Path(__file__).parents[2] / "shared" / "data")))
+    parser.add_argument("--data-dir", type=Path, default=os.environ.get("MATTERLOOP_DATA"), required="MATTERLOOP_DATA" not in os.environ)
     parser.add_argument("--found", type=int, default=900)
     parser.add_argument("--made", type=int, default=60, help="pairs of each kind")
     parser.add_argument("--crystals", type=int, default=1000, help="for the groups")

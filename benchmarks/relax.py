@@ -1,6 +1,6 @@
 """Relax the same strained and rattled MP-20 crystals with matterloop and with chgnet's StructOptimizer, in one process on the same threads.
 
-    python benchmarks/relax.py --crystals 32 --threads 2 --data ../shared/data
+    python benchmarks/relax.py --crystals 32 --threads 2 --data FOLDER
 
 Both start from the published crystal strained by 3 % and rattled by 0.05 Å (normal, per component), fmax 0.05 eV/Å, at most 500 steps, FIRE and L-BFGS of ours
 against FIRE of theirs (their default). Prints seconds (of the wall clock, and of the CPU for machines that are not idle), evaluations,
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch-atoms", type=int, default=512)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--data", type=Path, default=os.environ.get("MATTERLOOP_DATA"))
+    parser.add_argument("--data", type=Path, default=os.environ.get("MATTERLOOP_DATA"), required="MATTERLOOP_DATA" not in os.environ)
     parser.add_argument("--without-chgnet", action="store_true", help="time matterloop only")
     options = parser.parse_args()
     if options.data is None:

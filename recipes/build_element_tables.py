@@ -1,6 +1,6 @@
 """Mine element similarity, volumes and shortest distances from Materials Project crystals; writes three tables into matterloop/shipped.
 
-    python recipes/build_element_tables.py ../shared/data
+    python recipes/build_element_tables.py $MATTERLOOP_DATA
 
 Trained on MP-20 val, the pilot's train and val and MPTS-52 val; every material of the MP-20 test file is left out and used to measure the error.
 Similarity: pairs of elements that swap inside one structure type, after Glawe et al., New J. Phys. 18, 093011 (2016) and Hautier et al., Inorg. Chem. 50,
@@ -194,7 +194,7 @@ def priors(crystals: dict[str, Crystals]) -> dict[str, np.ndarray]:
 def write(folder: Path, name: str, arrays: dict[str, np.ndarray], card: dict) -> None:
     path = folder / f"{name}.npz"
     np.savez_compressed(path, **{k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in arrays.items()})
-    print(write_card(path, made_by="python recipes/build_element_tables.py ../shared/data", credit=CREDIT, **card).read_text(encoding="utf-8"))
+    print(write_card(path, made_by="python recipes/build_element_tables.py $MATTERLOOP_DATA", credit=CREDIT, **card).read_text(encoding="utf-8"))
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Figures of crystal/formats.py and crystal/composition.py against pymatgen, both sides in one process; run: python recipes/measure_formats.py
 
-Reads $MATTERLOOP_DATA or ../shared/data (mp20_biternary_val_test, matbench_v01_official_tables) and writes JSON to standard output.
+Reads $MATTERLOOP_DATA (mp20_biternary_val_test, matbench_v01_official_tables) and writes JSON to standard output.
 """
 
 import bz2
@@ -21,7 +21,7 @@ from matterloop.base.elements import NUMBER
 from matterloop.crystal import formats
 from matterloop.crystal.composition import oxidation_guesses, reduced, reduced_formula
 
-DATA = Path(os.environ.get("MATTERLOOP_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = Path(os.environ["MATTERLOOP_DATA"])
 MP20 = DATA / "mp20_biternary_val_test" / "val.csv.gz"
 
 

@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    root = Path(os.environ.get("MATTERLOOP_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    root = Path(os.environ["MATTERLOOP_DATA"])
     for part in options.parts:
         found = {"types": lambda: types(root, options.count, options.seed), "speed": lambda: speed(options.count, options.seed),
                  "pyxtal": lambda: against_pyxtal(root, min(options.count, 50), options.seed)}[part]()

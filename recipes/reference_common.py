@@ -45,8 +45,8 @@ def append(path: Path, record: dict) -> None:
 
 
 def find_folder(given: Path | None) -> Path | None:
-    """The folder of data sets: the one given, $MATTERLOOP_DATA, or ../shared/data beside the checkout; None where there is none."""
-    places = [given] if given else [Path(os.environ["MATTERLOOP_DATA"])] if "MATTERLOOP_DATA" in os.environ else [Path(__file__).parents[2] / "shared" / "data"]
+    """The folder of data sets: the one given, or $MATTERLOOP_DATA; None where there is none."""
+    places = [given] if given else [Path(os.environ["MATTERLOOP_DATA"])] if "MATTERLOOP_DATA" in os.environ else []
     return next((p for p in places if p.is_dir()), None)
 
 

@@ -12,10 +12,8 @@ settings.load_profile("steady")
 
 def find_data() -> Path | None:
     """The folder of real data sets, or None on a machine without it."""
-    for place in (os.environ.get("MATTERLOOP_DATA"), Path(__file__).parents[2] / "shared" / "data"):
-        if place and Path(place).is_dir():
-            return Path(place)
-    return None
+    place = os.environ.get("MATTERLOOP_DATA")
+    return Path(place) if place and Path(place).is_dir() else None
 
 
 def pytest_collection_modifyitems(items):

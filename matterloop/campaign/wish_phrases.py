@@ -445,5 +445,5 @@ class Phrases:
         return (counts, True) if counts and len(counts) <= 10 and len(counts) > 1 else None
 
     def clause(self, i: int, negated: bool = False):
-        """The longest clause at `i`: the final class gathers the rules."""
-        raise NotImplementedError
+        """The longest clause at `i`; `Parser` gathers the rules."""
+        raise TypeError(f"{type(self).__name__} gathers no rules; use grammar.Parser")
