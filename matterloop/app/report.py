@@ -39,7 +39,7 @@ def report(outcome: Outcome) -> str:
     """The whole page as text."""
     title = outcome.settings.get("sentence") or "matterloop report"
     parts = [
-        _head(outcome, title), _wish(outcome), _section("From proposed to kept", f'<div class="card">{funnel(outcome.funnel)}</div>'),
+        _head(outcome, title), _wish(outcome), _section("From proposed to kept", f'<div class="card">{funnel(outcome.funnel, 1000.0)}</div>'),
         _best(outcome), _hulls(outcome),
         _section("Elements", f'<div class="card scroll">{periodic_table(heat(outcome.rows), outcome.mask)}<p class="faint">Colour: proposals that hold the element. '
                  f'Struck out: left out by the wish or by the default element mask ({escape(", ".join(outcome.mask)) or "none"}); change it with <code>--include</code> and <code>--exclude</code>.</p></div>'),
@@ -99,7 +99,8 @@ def _card(row: Row) -> str:
     known = " · stable as far as known" if row.coverage < 1 else ""
     note = next((r.note for r in row.reasons if r.check == "coverage"), "")
     lacks = f"the reference lacks {note.removeprefix('missing: ')}" if note else ""
-    made = " · ".join(x for x in (row.source, str(row.about.get("prototype", "")), *row.parents[:1]) if x)
+    origin = row.parents[0] if row.parents else str(row.about.get("prototype", ""))
+    made = " · ".join(x for x in (row.source.replace("_", " "), origin) if x)
     return (f'<div class="card">{structure(drawn(row.crystal))}<p class="big">{pretty(row.formula)}</p><p>{escape(row.space_group_symbol)} ({row.space_group}), {row.atoms} atoms</p>'
             f'<p><b>{number(row.energy_above_hull)}</b> eV/atom from the hull{chance}{known}{" · borderline" if row.borderline else ""}</p>'
             f'<p class="faint">{escape(made)}</p>{f"<p class=faint>{escape(lacks)}</p>" if lacks else ""}<p class="faint">#{row.rank} <a href="structures/{escape(row.key)}.cif">{escape(row.key)}</a></p></div>')

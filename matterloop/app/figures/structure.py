@@ -64,7 +64,7 @@ def structure(crystal: Crystals, size: float = 220.0) -> str:
             d = float(np.linalg.norm(points[i] - points[j]))
             if kinds[i] != kinds[j] and d < 1.12 * min(nearest[kinds[i]], nearest[kinds[j]]) or kinds[i] == kinds[j] and len(set(kinds)) == 1 and d < 1.12 * nearest[kinds[i]]:
                 (x, y), (u, v) = place(seen[i]), place(seen[j])
-                drawn.append((-(seen[i][1] + seen[j][1]) / 2 - 0.02, line(x, y, u, v, "#b9c1c9", max(1.5, 0.16 * scale), stroke_linecap="round")))
+                drawn.append((-max(seen[i][1], seen[j][1]) - 0.01, line(x, y, u, v, "#b9c1c9", max(1.5, 0.16 * scale), stroke_linecap="round")))
     for p, z in zip(seen, kinds, strict=True):
         x, y = place(p)
         r = max(3.0, (0.32 if z in (8, 9, 7, 17, 16, 35, 53, 34, 1) else 0.42) * scale)
