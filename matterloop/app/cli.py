@@ -376,7 +376,8 @@ def main() -> None:
     """Entry point. Exit codes: 0 all that was asked for is done (a time limit that was reached included), 1 some inputs failed, 2 wrong use or a folder
     that refuses, said in one line, 130 stopped by Ctrl-C or SIGTERM before the end.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads: threads that spin while they wait cost up to tenfold on a busy machine
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = "1000"  # read when torch loads: threads that spin long while they wait cost severalfold on a busy machine
     try:
         app(standalone_mode=True)
     except MatterloopError as error:

@@ -15,6 +15,8 @@ an angle share what does not depend on direction; a bond longer than 3 Å keeps 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from math import pi, sqrt
@@ -197,7 +199,8 @@ class CHGNetOracle:
         """The same oracle with answers that do not depend on what else is in the batch, for runs that must be repeatable.
 
         Single precision rounds differently in batches of different sizes, and a relaxation carries that on to 4e-4 eV/atom at fmax 0.05: on a CPU
-        every crystal is evaluated alone (1.35 times the time, equal to the bit), elsewhere in double precision (1e-13 apart).
+        every crystal is evaluated alone and by one thread (equal to the bit on any number of cores; a second thread gains little on one small
+        crystal, and loses much on a busy machine), elsewhere in double precision (1e-13 apart).
         """
         if self.device.type == "cpu":
             return CHGNetOracle(self.version, self.dtype, 1, self.device)
@@ -211,6 +214,16 @@ class CHGNetOracle:
         self.check(crystals)
         home = crystals.cell.device
         crystals = crystals.bare().to(torch.float64).to(self.device)
+        with threads(1 if self.batch_atoms == 1 else torch.get_num_threads()):
+            parts = self._parts(crystals)
+        if not parts:
+            empty = torch.zeros(0, dtype=torch.float64, device=home)
+            return Labels(empty, empty.new_zeros(0, 3), empty.new_zeros(0, 3, 3), None, empty)
+        energy, forces, stress, magmoms = (torch.cat(column).to(home) for column in zip(*parts, strict=True))
+        return Labels(energy, forces, stress, None, magmoms)
+
+    def _parts(self, crystals: Crystals) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Labels of consecutive batches that fit `batch_atoms` and the number of pairs."""
         parts, before = [], 0
         for block in crystals.split(BLOCK):
             bonds = Bonds.of(block, self.radius, self.near_radius)
@@ -223,11 +236,7 @@ class CHGNetOracle:
                 parts.append(self._label(block[start:stop], bonds.part(block, start, stop)))
                 start = stop
             before += len(block)
-        if not parts:
-            empty = torch.zeros(0, dtype=torch.float64, device=home)
-            return Labels(empty, empty.new_zeros(0, 3), empty.new_zeros(0, 3, 3), None, empty)
-        energy, forces, stress, magmoms = (torch.cat(column).to(home) for column in zip(*parts, strict=True))
-        return Labels(energy, forces, stress, None, magmoms)
+        return parts
 
     def _label(self, crystals: Crystals, bonds: Bonds) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         with torch.enable_grad():
@@ -240,6 +249,17 @@ class CHGNetOracle:
         stress = (virial + virial.mT) / (2 * crystals.volume[:, None, None])
         energy = segment_sum(site.detach().to(torch.float64) + self.reference[crystals.species - 1], crystals.owner, len(crystals))
         return energy, forces, stress, magmoms.detach().to(torch.float64)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Torch with `count` threads while the context lasts."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Network:

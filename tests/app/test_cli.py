@@ -132,8 +132,9 @@ def test_the_program_itself_answers(tmp_path):
     assert subprocess.run([sys.executable, "-m", "matterloop", "frobnicate"], capture_output=True).returncode == 2
 
 
-def test_threads_do_not_spin_unless_told_to(tmp_path):
-    code = "import os, sys; from matterloop.app import cli; sys.argv = ['matterloop', 'models', '--json']\ntry: cli.main()\nexcept SystemExit: pass\nprint(os.environ['OMP_WAIT_POLICY'], file=sys.stderr)"
-    for given, expected in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
-        env = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | given
+def test_threads_do_not_spin_long_unless_told_to(tmp_path):
+    code = ("import os, sys; from matterloop.app import cli; sys.argv = ['matterloop', 'models', '--json']\ntry: cli.main()\nexcept SystemExit: pass\n"
+            "print(os.environ.get('OMP_WAIT_POLICY'), os.environ.get('GOMP_SPINCOUNT'), file=sys.stderr)")
+    for given, expected in (({}, "None 1000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None"), ({"GOMP_SPINCOUNT": "5"}, "None 5")):
+        env = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")} | given
         assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stderr.strip() == expected
