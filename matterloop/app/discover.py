@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,7 +20,7 @@ from ..base.machine import hardware, versions
 from ..base.registry import load
 from ..campaign.judging import Judges
 from ..campaign.loop import CAMPAIGN, Campaign, Settings
-from ..campaign.outcome import Outcome, funnel_of, rows_of
+from ..campaign.outcome import Outcome, Row, funnel_of, rows_of
 from ..campaign.state import State, replay
 from ..campaign.watch import Watch
 from ..campaign.wish import Wish, from_toml, read_wish
@@ -127,7 +127,7 @@ def show(folder: str | Path) -> Outcome:
     try:
         state = replay(archive.events(CAMPAIGN))
         wish = from_toml(state.wish)
-        return _outcome(archive, state, wish, state.judged, {}, {})
+        return _outcome(archive, state, wish, state.judged, {})
     finally:
         archive.close()
 
@@ -156,7 +156,6 @@ def _go(folder: Path, archive: Archive, wish: Wish, settings: Settings, parts: d
     spec = wish.to_toml()
     write_run_toml(folder, asdict(settings), run, spec)
     campaign = Campaign(archive, wish.ask, settings, watch=watch, **parts)
-    run["hardware"] = hardware()
     ready = time.time()
     state = campaign.run(session={"versions": run["versions"], "hardware": run["hardware"]}, wish=spec)
     done = time.time()
@@ -164,8 +163,8 @@ def _go(folder: Path, archive: Archive, wish: Wish, settings: Settings, parts: d
     run["seconds"] = {"loading": round(ready - begun, 2), "this_session": round(done - begun, 2), "all_sessions": round(state.seconds, 2),
                       "sessions": len(state.sessions)}
     run["stages"] = {k: round(v, 2) for k, v in campaign.seconds.items()}
-    outcome = _outcome(archive, state, wish, verdicts, run, hull_plots(campaign, verdicts))
-    outcome = replace(outcome, notes=(*outcome.notes, *left_out(campaign.judges)))
+    outcome = _outcome(archive, state, wish, verdicts, run)
+    outcome = replace(outcome, hulls=hull_plots(campaign.judges.hull, outcome.rows), notes=(*outcome.notes, *left_out(campaign.judges)))
     if lookup:
         watch.stage("look-up", 1)
         outcome = replace(outcome, looked_up=looked_up(outcome))
@@ -192,9 +191,8 @@ def looked_up(outcome: Outcome, most: int = 10) -> tuple[str, ...]:
         for r, found in zip(rows, answers, strict=True))
 
 
-def hull_plots(campaign: Campaign, verdicts) -> dict:
+def hull_plots(hull: Hull, rows: Sequence[Row]) -> dict:
     """Data of the hull plots of the chemical systems of the best candidates: at most six systems of two or three elements."""
-    rows = rows_of(campaign.archive, CAMPAIGN, campaign.state, verdicts)
     found: dict = {}
     for row in rows:
         elements = tuple(sorted(set(row.crystal.species.tolist())))
@@ -205,14 +203,14 @@ def hull_plots(campaign: Campaign, verdicts) -> dict:
             if len(found) == 6:
                 continue
             found[name] = {"elements": [symbol(z) for z in elements], "candidates": [],
-                           **(campaign.judges.hull.binary_curve(*elements) if len(elements) == 2 else campaign.judges.hull.ternary(*elements))}
+                           **(hull.binary_curve(*elements) if len(elements) == 2 else hull.ternary(*elements))}
         counts = [row.crystal.species.tolist().count(z) / row.atoms for z in elements]
         found[name]["candidates"].append({"key": row.key, "formula": row.formula, "fractions": counts, "formation_energy": row.formation_energy,
                                           "energy_above_hull": row.energy_above_hull, "kept": row.kept})
     return found
 
 
-def _outcome(archive, state: State, wish: Wish, verdicts, run: dict, hulls: dict) -> Outcome:
+def _outcome(archive: Archive, state: State, wish: Wish, verdicts: Mapping[str, Verdict], run: dict) -> Outcome:
     rows = rows_of(archive, CAMPAIGN, state, verdicts)
     ask: Ask = wish.ask
     screened = {k: Verdict(k, reasons) for k, reasons in state.screened.items()}
@@ -221,5 +219,5 @@ def _outcome(archive, state: State, wish: Wish, verdicts, run: dict, hulls: dict
     not_checked = tuple(f"The wish's {name.replace('_', ' ')}: no predictor for it yet." for name in unmeasured) + NOT_CHECKED
     return Outcome(
         wish=tuple(wish.describe()), not_understood=tuple(p.text for p in wish.not_understood), settings={"sentence": wish.sentence, **state.settings}, run=run,
-        funnel=funnel_of(screened | dict(verdicts), sum(len(k) for k in state.rounds.values())), rows=rows, hulls=hulls, mask=mask, not_checked=not_checked,
+        funnel=funnel_of(screened | dict(verdicts), sum(len(k) for k in state.rounds.values())), rows=rows, mask=mask, not_checked=not_checked,
         notes=tuple(english for english, _ in wish.notes), finished=state.finished, stopped=state.stopped)

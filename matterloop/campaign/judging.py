@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
-from ..archive.records import Ask, Candidate, Reason
+from ..archive.records import Ask, Candidate, Limit, Reason
 from ..base.elements import symbol
 from ..crystal.composition import compositions, density, reduced
 from ..crystal.state import Crystals
@@ -44,6 +44,14 @@ def _same_compositions(earlier: Sequence[Crystals], keys: Sequence[str], batch: 
     joined = Crystals.join(list(earlier))
     rows = [i for i, c in enumerate(compositions(joined)) if reduced(c) in wanted]
     return (joined[rows] if rows else None), [keys[i] for i in rows]
+
+
+def against_limit(name: str, value: float, unit: str, wanted: Limit | None) -> Reason:
+    """Reason for a number against the side of a wanted range that it breaks (the upper one if none); without a range it passes."""
+    if wanted is None or (wanted.low is None and wanted.high is None):
+        return Reason(name, value, float("inf"), unit, True)
+    bound = wanted.high if wanted.high is not None and (value > wanted.high or wanted.low is None) else wanted.low
+    return Reason(name, value, float(bound), unit, wanted.holds(value))
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,12 +155,10 @@ class Judges:
         lacks = f"the reference lacks {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}"
         known = "" if share >= 1 else f"; stable as far as known, {lacks}" if above <= self.limit(ask) else f"; {lacks}"
         formation = float(self.hull.formation_energy([composition], [energy])[0])
-        wanted = ask.limit("formation_energy")
         return [
             stability(above, self.limit(ask), self.error, f"against {against}{known}"),
             Reason("coverage", share, 0.0, "share", True, note=f"missing: {', '.join(missing)}" if missing else ""),
-            Reason("formation_energy", formation, float("inf") if wanted is None or wanted.high is None else wanted.high, "eV/atom",
-                   wanted is None or wanted.holds(formation)),
+            against_limit("formation_energy", formation, "eV/atom", ask.limit("formation_energy")),
         ]
 
     def _limits(self, ask: Ask, crystal: Crystals, record: Mapping[str, Any]) -> list[Reason]:
@@ -165,6 +171,5 @@ class Judges:
         for wanted in ask.limits:
             value, unit = values.get(wanted.name, (None, ""))
             if value is not None:
-                bound = wanted.high if wanted.high is not None and (value > wanted.high or wanted.low is None) else wanted.low
-                reasons.append(Reason(wanted.name, value, float(bound), unit, wanted.holds(value)))
+                reasons.append(against_limit(wanted.name, value, unit, wanted))
         return reasons

@@ -180,11 +180,9 @@ class Campaign:
 
     def relax(self, turn: int) -> None:
         """Relax what passed the screen and is not relaxed yet; each crystal is written down as it leaves."""
-        done = self.state.relaxed.keys() | self.state.failed.keys()
-        keys = [k for k in self.state.rounds[turn] if k not in done and all(r.passed for r in self.state.screened[k])]
-        every = [k for k in self.state.rounds[turn] if all(r.passed for r in self.state.screened[k])]
-        self.watch.stage("relax", len(every))
-        finished = len(every) - len(keys)
+        keys, total = self.state.waiting(turn), len(self.state.sensible(turn))
+        self.watch.stage("relax", total)
+        finished = total - len(keys)
         self.watch.advance("relax", finished)
         if not keys:
             return
@@ -275,8 +273,7 @@ class Campaign:
                     break
                 self.timed(self.screen, turn)
                 self.timed(self.relax, turn)
-                if any(k not in self.state.relaxed and k not in self.state.failed and all(r.passed for r in self.state.screened[k])
-                       for k in self.state.rounds[turn]):
+                if self.state.waiting(turn):
                     break  # halted inside the relaxation: verdicts wait until the round is whole
                 self.timed(self.judge, turn)
                 self.timed(self.observe, turn)

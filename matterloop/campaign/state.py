@@ -53,6 +53,14 @@ class State:
         """Wall seconds used so far by all sessions."""
         return sum(s.get("seconds", 0.0) for s in self.sessions)
 
+    def sensible(self, turn: int) -> list[str]:
+        """Candidates of a round that passed the screen, in order: those that are to be relaxed."""
+        return [k for k in self.rounds[turn] if all(r.passed for r in self.screened[k])]
+
+    def waiting(self, turn: int) -> list[str]:
+        """Those of them whose relaxation has neither ended nor failed."""
+        return [k for k in self.sensible(turn) if k not in self.relaxed and k not in self.failed]
+
     def apply(self, event: Event) -> State:
         """Take in one event; unknown kinds are an error, since a log must not be read half."""
         c = event.content

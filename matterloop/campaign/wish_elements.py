@@ -29,7 +29,7 @@ class ElementRules(Phrases):
         j, groups = found
         if k := self._bearing(j):
             j = k
-        if (a := self.word(j, "allowed")) is not None:
+        if self.word(j, "allowed") is not None:
             return None
         if (x := self.word(self.skip(j, ",", most=1), "nothing_else")) and all(len(g) == 1 and not g[0].is_group for g in groups):
             return x[0], Clause("system", [g[0] for g in groups])

@@ -340,7 +340,7 @@ class Phrases:
 
     def _suffixed(self, i: int) -> bool:
         """Whether "-free", "-containing" or a suffix no rule knows follows at `i`."""
-        if e := self.word(i, "bad_suffix"):
+        if self.word(i, "bad_suffix"):
             return self.tokens[i].kind == "cjk" and self.tokens[i].norm != "型"
         j = self.after_hyphen(i)
         if self.word(j, "free"):

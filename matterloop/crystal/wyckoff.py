@@ -200,7 +200,7 @@ def layout(space_groups: Sequence[int], sites: Sequence[Sequence[tuple]]) -> Lay
 
     BadInput where a position without free parameters is used twice; Missing for unknown letters and elements.
     """
-    t, rows, column_base, species, counts, value_counts = table(), [], [], [], [], []
+    t, rows, species, counts, value_counts = table(), [], [], [], []
     groups = tuple(checked(g) for g in space_groups)
     if len(groups) != len(sites):
         raise BadInput(f"got {len(groups)} space groups and {len(sites)} lists of sites", "wyckoff")

@@ -136,7 +136,7 @@ class Bonds:
 
     def part(self, crystals: Crystals, start: int, stop: int) -> Bonds:
         """Bonds of the crystals start..stop of a batch, atoms counted from the first of them."""
-        first, last = int(crystals.offsets[start]), int(crystals.offsets[stop])
+        first = int(crystals.offsets[start])
         low, high = torch.searchsorted(self.i, crystals.offsets[[start, stop]]).tolist()
         near = self.near[(self.near >= low) & (self.near < high)]
         return Bonds(self.i[low:high] - first, self.j[low:high] - first, self.vectors[low:high], near - low)

@@ -7,9 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from matterloop.app.cli import app, main
 from matterloop.crystal.formats import write_cif
 from matterloop.crystal.state import Crystals
 
@@ -21,23 +19,17 @@ def salt(tmp_path):
     return str(write_cif(SALT, tmp_path / "salt.cif"))
 
 
-def run(*args):
-    """(exit code, standard output, standard error) of the command line run in this process, with the errors it turns into words."""
-    from matterloop.base.errors import MatterloopError
-
-    result = CliRunner().invoke(app, [str(a) for a in args])
-    if isinstance(result.exception, MatterloopError):
-        return 2, result.stdout, f"error: {result.exception}"
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
+@pytest.fixture
+def run(cli):
+    """The command line in this process, see conftest."""
+    return cli
 
 
 def rows(text):
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_energy_gives_one_object_per_crystal_with_errors_included(salt, tmp_path):
+def test_energy_gives_one_object_per_crystal_with_errors_included(run, salt, tmp_path):
     (tmp_path / "broken.cif").write_text("data_x\n_cell_length_a 3\n")
     code, out, _ = run("energy", salt, tmp_path / "broken.cif", tmp_path / "absent.cif", "--json")
     found = rows(out)
@@ -47,34 +39,34 @@ def test_energy_gives_one_object_per_crystal_with_errors_included(salt, tmp_path
     assert all(r["file"] and r["error"] for r in found if "error" in r)
 
 
-def test_energy_equals_the_function(salt):
+def test_energy_equals_the_function(run, salt):
     import matterloop
 
     code, out, _ = run("energy", salt, "--json")
     assert code == 0 and rows(out)[0]["energy"] == pytest.approx(matterloop.energy(SALT)[0]["energy"], abs=1e-5)
 
 
-def test_relax_writes_files_and_keeps_the_space_group(salt, tmp_path):
+def test_relax_writes_files_and_keeps_the_space_group(run, salt, tmp_path):
     code, out, _ = run("relax", salt, "--out", tmp_path / "relaxed", "--keep-symmetry", "--json", "--quiet")
     row = rows(out)[0]
     assert code == 0 and row["converged"] and row["space_group"] == "Fm-3m" and row["max_force"] <= 0.05 and Path(row["out"]).exists()
     assert row["energy_per_atom"] <= rows(run("energy", salt, "--json")[1])[0]["energy_per_atom"] + 1e-6
 
 
-def test_hull_names_what_a_crystal_competes_with(salt):
+def test_hull_names_what_a_crystal_competes_with(run, salt):
     code, out, _ = run("hull", salt, "--json", "--quiet")
     row = rows(out)[0]
     assert code == 0 and abs(row["energy_above_hull"]) < 0.02 and row["decomposition"] and row["formation_energy"] < -1
 
 
-def test_an_own_reference_of_another_scheme_is_refused(salt, tmp_path):
+def test_an_own_reference_of_another_scheme_is_refused(run, salt, tmp_path):
     table = tmp_path / "own.csv"
     table.write_text("formula,energy_per_atom,scheme,potential\nNa,-1.3,pbe-raw,chgnet\nCl,-1.8,pbe-raw,chgnet\n")
     code, _, err = run("hull", salt, "--reference", table, "--json", "--quiet")
     assert code == 2 and "pbe-raw" in err and "mp2020" in err
 
 
-def test_generate_honours_the_options(tmp_path):
+def test_generate_honours_the_options(run, tmp_path):
     code, out, _ = run("generate", "--elements", "Mg,O", "--atoms", "2-8", "--count", 4, "--out", tmp_path / "g", "--json")
     found = rows(out)
     assert code == 0 and found and all(2 <= r["atoms"] <= 8 and Path(r["out"]).exists() for r in found)
@@ -94,25 +86,25 @@ def test_generate_honours_the_options(tmp_path):
     (("data", "path", "wbm_10"), "did you mean wbm_10k"),
     (("check", "no_such_part"), "no_such_part"),
 ])
-def test_wrong_input_is_one_sentence_and_exit_code_2(args, words, tmp_path, salt):
+def test_wrong_input_is_one_sentence_and_exit_code_2(run, args, words, tmp_path, salt):
     code, out, err = run(*[a.replace("{tmp}", str(tmp_path / "empty")) if "{tmp}" in a else salt if a == "x.cif" else a for a in args if (tmp_path / "empty").mkdir(exist_ok=True) is None])
     assert code == 2 and words in err and "Traceback" not in err, err
 
 
-def test_models_lists_every_role_that_is_built(salt):
+def test_models_lists_every_role_that_is_built(run, salt):
     code, out, _ = run("models", "--json")
     found = rows(out)
     assert code == 0 and {"chgnet", "lennard_jones", "substitution", "random_search", "relax", "hull", "sun", "chemistry_sense", "wyckoff_gene"} <= {r["name"] for r in found}
     assert {"potential", "generator", "measure", "judge", "descriptor"} <= {r["role"] for r in found}
 
 
-def test_understand_shows_what_it_did_not_take(tmp_path):
+def test_understand_shows_what_it_did_not_take(run, tmp_path):
     code, out, err = run("understand", "stable oxides that smell of roses", "--json")
     row = rows(out)[0]
     assert code == 1 and any("roses" in w for w in row["not_understood"]) and any("O" in line for line in row["understood"])
 
 
-def test_judge_counts_the_bad_among_all(salt, tmp_path):
+def test_judge_counts_the_bad_among_all(run, salt, tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()
     write_cif(SALT, folder / "a.cif")

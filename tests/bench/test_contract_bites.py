@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from matterloop.archive.records import Ask, Reason
+from matterloop.archive.records import Reason
 from matterloop.base.errors import BadInput
 from matterloop.base.seeds import torch_stream
 from matterloop.bench import contract, contract_descriptor, contract_encoder, contract_generator, contract_judge, contract_loop, contract_measure
@@ -21,7 +21,6 @@ from matterloop.bench.targets_forces import TargetsForces
 from matterloop.campaign.loop import Campaign
 from matterloop.crystal.graph import Nearest, Within
 from matterloop.crystal.segments import segment_mean, segment_sum
-from matterloop.crystal.state import Crystals
 from matterloop.generate.proposal import load_generator
 from matterloop.judge.chemistry_sense import ChemistrySense
 from matterloop.judge.sun import Sun

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from matterloop.archive import shipped
 from matterloop.base import registry
-from matterloop.base.elements import number, symbol
+from matterloop.base.elements import number
 from matterloop.base.errors import BadInput, Missing
 from matterloop.crystal.composition import compositions, parse_formula, reduced, reduced_formula
 from matterloop.crystal.state import Crystals

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import cos, pi, sin
 from typing import Any
 
 from .svg import FAINT, GRID, INK, KEPT, OTHER, PAPER, WARN, line, mark, picture, ramp, text, titled, ticks
@@ -16,8 +17,6 @@ def hull_plot(data: Mapping[str, Any]) -> str:
 def _star(x: float, y: float, colour: str, size: float = 7.0) -> str:
     points = []
     for i in range(10):
-        from math import cos, pi, sin
-
         r = size if i % 2 == 0 else size * 0.45
         points.append(f"{x + r * sin(i * pi / 5):.1f},{y - r * cos(i * pi / 5):.1f}")
     return mark("polygon", points=" ".join(points), fill=colour, stroke=PAPER, stroke_width=1.0)
