@@ -20,6 +20,7 @@ from ..crystal.state import Crystals
 from ..generate.proposal import Generator, load_generator
 from ..measure.relax import relax
 from ..potential.oracle import Oracle, steady
+from .cost import Meter
 from .judging import Judges
 from .state import State, reason_to_json, replay
 from .watch import Watch
@@ -94,7 +95,7 @@ class Campaign:
         self.judges = judges if judges is not None else Judges.of(settings.potential, settings.reference, self.oracle)
         self.generators = dict(generators) if generators is not None else {n: load_generator(n) for n in settings.generators}
         self.state = replay(archive.events(CAMPAIGN))
-        self.clock = time.monotonic()
+        self.clock, self.meter = time.monotonic(), Meter()
         self.used = self.state.seconds
         self.seconds: dict[str, float] = {}  # wall seconds of this session by stage
 
@@ -102,7 +103,7 @@ class Campaign:
 
     def log(self, kind: str, content: Mapping[str, Any], crystals: Crystals | None = None, candidates: Sequence[Candidate] = ()) -> None:
         """Append one event with the crystals and candidates it brings, then take it into the state."""
-        content = {**content, "elapsed": round(time.monotonic() - self.clock, 3)}
+        content = {**content, **self.meter.read()}
         event = self.archive.append(CAMPAIGN, kind, content, crystals=crystals, candidates=candidates)
         self.state = self.state.apply(event)
 
@@ -194,12 +195,12 @@ class Campaign:
             if one.status == "stopped":
                 return  # not finished: it starts again when the campaign is resumed
             if one.failed:
-                self.log("failed", {"key": key, "stage": "relax", "reason": one.reason, "steps": one.steps})
+                self.log("failed", {"key": key, "stage": "relax", "reason": one.reason, "steps": one.steps, "evaluations": len(one.energies), "atoms": one.crystal.atoms})
             else:
                 crystal = one.crystal.bare()
                 self.log("relaxed", {
                     "key": key, "energy": one.energy, "fmax": one.fmax, "smax": one.smax, "steps": one.steps,
-                    "converged": one.converged, "reason": one.reason,
+                    "evaluations": len(one.energies), "atoms": crystal.atoms, "converged": one.converged, "reason": one.reason,
                     "moment": None if one.magmoms is None else float(one.magmoms.abs().sum())}, crystal)
             finished += 1
             self.watch.advance("relax", finished)
@@ -260,10 +261,10 @@ class Campaign:
         if not self.state.settings:
             self.log("asked", {"settings": asdict(self.settings) | {"generators": dict(self.settings.generators)}, "wish": wish})
         self.log("started", dict(session or {}))
-        self.clock, self.used = time.monotonic(), self.state.seconds
+        self.clock, self.meter, self.used = time.monotonic(), Meter(), self.state.seconds
         for turn in sorted(self.state.observed):
             self.observe(turn)
-        turn = 0
+        turn, halted_in = 0, ""
         while (self.settings.count is None or turn < self.settings.rounds) and not self.state.exhausted:
             if turn not in self.state.observed:
                 if self.halted():
@@ -274,12 +275,13 @@ class Campaign:
                 self.timed(self.screen, turn)
                 self.timed(self.relax, turn)
                 if self.state.waiting(turn):
+                    halted_in = "relax"
                     break  # halted inside the relaxation: verdicts wait until the round is whole
                 self.timed(self.judge, turn)
                 self.timed(self.observe, turn)
             turn += 1
         complete = self.state.exhausted or (self.settings.count is not None and turn >= self.settings.rounds)
-        self.log("finished" if complete else "stopped", {"reason": "" if complete else "time" if self.out_of_time() else "asked to stop"})
+        self.log("finished" if complete else "stopped", {"reason": "" if complete else "time" if self.out_of_time() else "asked to stop", "stage": halted_in})
         return self.state
 
     def timed(self, stage: Callable[[int], None], turn: int) -> None:

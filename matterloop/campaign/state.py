@@ -9,6 +9,7 @@ from typing import Any
 from ..archive.database import fold
 from ..archive.records import Event, Reason, Verdict
 from ..base.errors import BadInput
+from .cost import STAGE_OF, Spent
 
 
 def reason_to_json(reason: Reason) -> dict[str, Any]:
@@ -33,6 +34,7 @@ class State:
     judged     key -> verdict
     observed   rounds whose verdicts the generators have heard
     seconds    wall seconds of all sessions that closed in order, plus what the open one had logged
+    spent      stage -> wall and CPU seconds and memory of all sessions, as far as they are logged
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -44,6 +46,7 @@ class State:
     judged: dict[str, Verdict] = field(default_factory=dict)
     observed: set[int] = field(default_factory=set)
     sessions: list[dict] = field(default_factory=list)
+    spent: dict[str, Spent] = field(default_factory=dict)
     exhausted: bool = False
     finished: bool = False
     stopped: str = ""  # why the last session ended before the end, empty if it did not or was killed
@@ -64,14 +67,16 @@ class State:
     def apply(self, event: Event) -> State:
         """Take in one event; unknown kinds are an error, since a log must not be read half."""
         c = event.content
-        if self.sessions and "elapsed" in c and event.kind != "started":
-            self.sessions[-1]["seconds"] = max(self.sessions[-1].get("seconds", 0.0), float(c["elapsed"]))
+        if self.sessions and "elapsed" in c and event.kind not in ("started", "reported"):
+            self._clock(event.kind, c)
         match event.kind:
             case "asked":
                 self.settings, self.wish = c["settings"], c["wish"]
             case "started":
                 self.sessions.append(dict(c))
                 self.finished, self.stopped = False, ""
+                if "loading" in c:
+                    self._spend("load", **c["loading"])
             case "proposed":
                 self.rounds[c["round"]] = list(c.get("candidates", ()))
                 self.exhausted = self.exhausted or bool(c.get("exhausted"))
@@ -90,9 +95,24 @@ class State:
                 self.stopped = str(c.get("reason", ""))
             case "finished":
                 self.finished = True
+            case "reported":
+                self._spend("report", **c["report"])
             case _:
                 raise BadInput(f"event {event.number} is of the unknown kind {event.kind!r}: the log was written by a newer version", "campaign")
         return self
+
+    def _clock(self, kind: str, content: Mapping[str, Any]) -> None:
+        """Add what passed since the event before to the session and to the stage at work; `elapsed` and `cpu` count from the session's start."""
+        session, stage = self.sessions[-1], content.get("stage") or STAGE_OF.get(kind)
+        before, cpu_before = session.get("seconds", 0.0), session.get("cpu_seconds", 0.0)
+        session["seconds"] = max(before, float(content["elapsed"]))
+        if "cpu" in content:
+            session["cpu_seconds"] = max(cpu_before, float(content["cpu"]))
+            if stage:
+                self._spend(stage, session["seconds"] - before, session["cpu_seconds"] - cpu_before, float(content.get("peak_mib", 0.0)))
+
+    def _spend(self, stage: str, wall: float = 0.0, cpu: float = 0.0, peak_mib: float = 0.0) -> None:
+        self.spent.setdefault(stage, Spent()).add(wall, cpu, peak_mib)
 
 
 def replay(events: Iterable[Event]) -> State:
