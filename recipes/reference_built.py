@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from reference_common import append_many, read_lines
-from reference_compounds import PROTOCOL, SYMPREC, crystals_of, finished, remembered, structures
+from reference_common import PROTOCOL, append_many, read_lines
+from reference_compounds import SYMPREC, crystals_of, finished, remembered, structures
 
 from matterloop.archive.shipped import read_table
 from matterloop.base import elements as periodic_table
@@ -111,7 +111,7 @@ def main() -> None:
     path, until = args.work / "built.jsonl", time.monotonic() + args.seconds
     todo = remembered(args.work, "drafts.json", lambda: drafts(args.work))
     done = {(x["formula"], x["wanted_group"], x["parent"]) for x in read_lines(path)}
-    rest = [d for d in todo if (d["formula"], d["wanted_group"], d["parent"]) not in done]
+    rest = [d for d in todo if not done & {(d["formula"], d["wanted_group"], parent) for parent in (d["parent"], None)}]  # None: restored, its parent is not known
     print(f"built.jsonl: {len(todo)} drafts for {len({d['formula'] for d in todo})} formulas, {len(done)} done before", flush=True)
     frame, oracle = structures(args.work), registry.load("chgnet", role="potential")
 

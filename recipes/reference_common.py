@@ -12,6 +12,12 @@ from matterloop.archive.files import replacing
 from matterloop.archive.shipped import SHIPPED, write_card
 from matterloop.base.errors import BadInput
 
+PROTOCOL = {"optimizer": "lbfgs", "fmax": 0.03, "smax": 0.001, "steps": 300, "keep_symmetry": True}  # eV/Å, eV/Å^3 (0.16 GPa)
+LADDER = (  # what is tried with a structure in turn, until a relaxation ends well
+    PROTOCOL, {**PROTOCOL, "optimizer": "fire", "steps": 1500}, {**PROTOCOL, "keep_symmetry": False, "steps": 1000},
+    {**PROTOCOL, "optimizer": "fire", "keep_symmetry": False, "steps": 3000})
+RELAXED, PUBLISHED, BUILT = "relaxed", "published geometry, single point", "built by substitution, relaxed"
+
 
 def read_lines(path: Path) -> Iterator[dict]:
     """Records of a file of JSON lines; a last line cut short by a kill is skipped."""
@@ -54,7 +60,9 @@ def potential_facts() -> dict:
     """Which potential, weights and packages made the energies; part of a card."""
     from importlib.metadata import version
 
-    return {"potential": "chgnet", "potential_version": "0.3.0", "scheme": "mp2020", "packages": {name: version(name) for name in ("torch", "chgnet", "moyopy")}}
+    from matterloop.potential.chgnet import WEIGHTS
+
+    return {"potential": "chgnet", "potential_version": "0.3.0", "weights_sha256": WEIGHTS["0.3.0"][1], "scheme": "mp2020", "packages": {name: version(name) for name in ("torch", "chgnet", "moyopy")}}
 
 
 def write_table(name: str, frame, facts: dict) -> Path:

@@ -1,8 +1,10 @@
 """CHGNet energies of every Materials Project structure of the data sets, relaxed as far as time allows, as shipped/compounds_chgnet.parquet with its card.
 
-    python recipes/reference_compounds.py read singles genes relax write [--seconds S] [--work runs/reference] [--data-dir DIR]
+    python recipes/reference_compounds.py restore read singles genes relax retry write [--seconds S] [--work runs/reference] [--data-dir DIR]
 
-Each stage resumes from the work folder and may be stopped at any time; `relax` starts with what lies nearest to the hull and has the fewest atoms.
+Each stage resumes from the work folder and may be stopped at any time. `restore` refills an empty work folder from the shipped tables, so that their energies and
+geometries are not computed again; leave it out to compute everything anew. `relax` starts with what lies nearest to the hull and has the fewest atoms;
+`retry` takes what did not end well up the ladder: FIRE, no symmetry, both.
 Published geometries stay in the work folder: what ships is what our own engine computed, and relaxed geometries as lattice and free Wyckoff parameters.
 """
 
@@ -22,7 +24,8 @@ import numpy as np
 import torch
 from hull_formulas import SOURCE as MP_FORMATION
 from hull_formulas import lowest_of
-from reference_common import append, append_many, find_folder, potential_facts, read_lines, write_table
+from reference_common import BUILT, LADDER, PROTOCOL, PUBLISHED, RELAXED, append, append_many, find_folder, potential_facts, read_lines, write_table
+from reference_restore import restore, restored, steps_of
 
 from matterloop.archive.files import replacing
 from matterloop.base import elements as periodic_table
@@ -39,9 +42,7 @@ from matterloop.measure.relax import RelaxedOne
 from matterloop.measure.relax import relax as minimise
 from matterloop.represent.wyckoff_gene import Gene, from_symmetry, gene
 
-PROTOCOL = {"optimizer": "lbfgs", "fmax": 0.03, "smax": 0.001, "steps": 300, "keep_symmetry": True}  # eV/Å, eV/Å^3 (0.16 GPa)
 SYMPREC = 0.01  # Å
-RELAXED, PUBLISHED, BUILT = "relaxed", "published geometry, single point", "built by substitution, relaxed"
 BUILT_NEAR = 0.1  # eV/atom above the hull of all other phases: farther up a built phase has the wrong structure
 BELIEVED = 0.25  # eV/atom by which its formation energy may differ from the published one (of older corrections): farther off it is not that phase
 DEEPEST = 0.5  # eV/atom a relaxation may gain
@@ -250,31 +251,44 @@ def finished(one: RelaxedOne) -> dict:
 
 def relax(work: Path, until: float, batch: int = 400) -> None:
     """Relax with the symmetry kept, cell free; each crystal is one line as soon as it is done."""
-    oracle, path = registry.load("chgnet", role="potential"), work / "relaxed.jsonl"
-    done = {x["material_id"] for x in read_lines(path)}
-    frame = remembered(work, "queue.json", lambda: queue(work).material_id.to_list())
-    frame = structures(work).set_index("material_id", drop=False).loc[frame]
-    rest, begin, count = frame[~frame.material_id.isin(done)], time.monotonic(), 0
+    done = {x["material_id"] for x in read_lines(work / "relaxed.jsonl")}
+    names = remembered(work, "queue.json", lambda: queue(work).material_id.to_list())
+    frame = structures(work).set_index("material_id", drop=False).loc[names]
+    climb(work, frame[~frame.material_id.isin(done)], 0, until, batch)
+
+
+def retry(work: Path, until: float) -> None:
+    """Take what did not end well up the ladder, rung by rung."""
+    frame, single = structures(work).set_index("material_id", drop=False), {x["material_id"]: x for x in read_lines(work / "singles.jsonl")}
+    for rung in range(1, len(LADDER)):
+        bad = [m for m, x in endings(work, single).items() if x.get("rung", 0) < rung and good(x, single[m]["energy_per_atom"])]
+        climb(work, frame.loc[bad], rung, until, 100)
+
+
+def climb(work: Path, rest, rung: int, until: float, batch: int) -> None:
+    """Relax rows of the structure file with the settings of one rung of the ladder, from the published geometry."""
+    oracle, path, settings, begin, count = registry.load("chgnet", role="potential"), work / "relaxed.jsonl", LADDER[rung], time.monotonic(), 0
 
     def finish(names: list[str], i: int, one: RelaxedOne) -> None:
         if one.status != "stopped":
-            append(path, {"material_id": names[i], **finished(one)})
+            append(path, {"material_id": names[i], "rung": rung, **finished(one)})
 
     for start in range(0, len(rest), batch):
         if time.monotonic() > until:
             break
         part = rest.iloc[start : start + batch]
-        found = [(m, s) for m, s in zip(part.material_id, analyse(crystals_of(part), SYMPREC, on_error="keep"), strict=True)]
-        for name, symmetry in found:
-            if isinstance(symmetry, BadInput):
-                append(path, {"material_id": name, "status": "failed", "reason": str(symmetry)[:300], "steps": 0})
-        names = [m for m, s in found if not isinstance(s, BadInput)]
-        if not names:
-            continue
-        cells = Crystals.join([s.primitive for _, s in found if not isinstance(s, BadInput)])
-        minimise(cells, oracle, **PROTOCOL, batch_atoms=400, on_done=lambda i, one, names=names: finish(names, i, one), should_stop=lambda: time.monotonic() > until)
+        names, cells = part.material_id.to_list(), crystals_of(part)
+        if settings["keep_symmetry"]:
+            found = dict(zip(names, analyse(cells, SYMPREC, on_error="keep"), strict=True))
+            append_many(path, [{"material_id": m, "rung": rung, "status": "failed", "reason": str(s)[:300], "steps": 0} for m, s in found.items() if isinstance(s, BadInput)])
+            names = [m for m, s in found.items() if not isinstance(s, BadInput)]
+            if not names:
+                continue
+            cells = Crystals.join([found[m].primitive for m in names])
+        minimise(cells, oracle, **settings, batch_atoms=400, on_done=lambda i, one, names=names: finish(names, i, one), should_stop=lambda: time.monotonic() > until)
         count += len(part)
-    print(f"relaxed.jsonl: {len(done)} before, {count} tried in {time.monotonic() - begin:.0f} s, {len(rest) - count} left", flush=True)
+        print(f"rung {rung}: {count} of {len(rest)}, at most {part.atoms.max()} atoms, {time.monotonic() - begin:.0f} s", flush=True)
+    print(f"rung {rung}: {count} tried in {time.monotonic() - begin:.0f} s, {len(rest) - count} left", flush=True)
 
 
 # the table
@@ -318,9 +332,13 @@ def built_rows(work: Path, rows: list[dict], published: dict[tuple, float]) -> t
     grown = known.with_entries([c for c, b in zip(shares, believed, strict=True) if b], [e for e, b in zip(energies, believed, strict=True) if b],
                                [f"built {k}" for k in range(int(believed.sum()))])
     keep = believed & (grown.energy_above(shares, energies, missing="report").above < BUILT_NEAR)
-    facts = {"formulas_tried": len(listed), "kept": int(keep.sum()), "formation_energy_too_far_from_published": int((~believed).sum()),
-             "too_far_above_the_hull": int((believed & ~keep).sum()),
-             "formation_energy_minus_published_eV_per_atom": {f"percentile_{p}": float(np.percentile(off, p)) for p in (5, 25, 50, 75, 95)} if listed else {}}
+    before = restored(work).get("built_by_substitution", {})  # what was tried and not kept before the work folder was refilled has no line
+    count = lambda name, now: int(now) + before.get(name, 0)
+    spread = {f"percentile_{p}": float(np.percentile(off, p)) for p in (5, 25, 50, 75, 95)} if listed else {}
+    name = "formation_energy_minus_published_eV_per_atom"
+    facts = {"formulas_tried": len(listed) + before.get("formulas_tried", 0) - before.get("kept", 0), "kept": int(keep.sum()),
+             "formation_energy_too_far_from_published": count("formation_energy_too_far_from_published", (~believed).sum()),
+             "too_far_above_the_hull": count("too_far_above_the_hull", (believed & ~keep).sum()), name: before[name] if before.get("kept") == len(listed) else spread}
     out = []
     for x, composition, good_one in zip(listed, shares, keep, strict=True):
         if good_one:
@@ -339,6 +357,16 @@ def relaxed_columns(x: dict) -> dict:
             "parameters": np.array([v for site in x["sites"] for v in site[2]], dtype=np.float32)}
 
 
+def endings(work: Path, single: dict[str, dict]) -> dict[str, dict]:
+    """{material id: its first relaxation that ended well, or the last that did not}."""
+    out: dict[str, dict] = {}
+    for x in read_lines(work / "relaxed.jsonl"):
+        name = x["material_id"]
+        if name not in out or good(out[name], single[name]["energy_per_atom"]):
+            out[name] = x
+    return out
+
+
 def write(work: Path, data_dir: Path) -> None:
     """Join what the work files hold into the shipped table."""
     import pandas as pd
@@ -346,7 +374,7 @@ def write(work: Path, data_dir: Path) -> None:
     frame = structures(work)
     single = {x["material_id"]: x for x in read_lines(work / "singles.jsonl")}
     known = {x["material_id"]: x for x in read_lines(work / "genes.jsonl")}
-    relaxed = {x["material_id"]: x for x in read_lines(work / "relaxed.jsonl")}
+    relaxed = endings(work, single)
     left_out = {m: single[m]["failed"] for m in frame.material_id if "failed" in single.get(m, {})}
     frame = frame[[m in single and m not in left_out for m in frame.material_id]].reset_index(drop=True)
     rows, unfit, tried = [], {}, 0
@@ -372,20 +400,23 @@ def write(work: Path, data_dir: Path) -> None:
                                        "source": "category", "protocol": "category"})
     done = table.protocol == RELAXED
     fall = (table.energy_per_atom - table.relaxed_energy_per_atom)[done]
-    steps = [relaxed[m]["steps"] for m in table.material_id[done]]
+    before, used = restored(work), [relaxed[m] for m in table.material_id[done]]
     facts = {
         "structures": len(table), "relaxed": int(done.sum()), "built": int((table.protocol == BUILT).sum()), "without_gene": int((table.gene == "").sum()), "formulas": int(table.formula.nunique()),
         "published_minus_relaxed_eV_per_atom": {
             "structures": int(done.sum()), "mean": float(fall.mean()), **{f"percentile_{p}": float(np.percentile(fall, p)) for p in (5, 25, 50, 75, 90, 95, 99)}},
-        "relaxation_steps": {"mean": float(np.mean(steps)), "largest": int(np.max(steps))}, "gene_changed_by_relaxation": int((table.relaxed_gene != "").sum()),
+        "relaxation_steps": steps_of(used, before), "gene_changed_by_relaxation": int((table.relaxed_gene != "").sum()),
         "sources": {k: int(v) for k, v in table.source.value_counts().items()}, "left_out": left_out, "built_by_substitution": built,
-        "relaxations_not_used": {"tried": tried, "not_used": len(unfit), **pd.Series([kind_of(w) for w in unfit.values()], dtype=str).value_counts().to_dict()}}
+        "ladder": {"rungs": len(LADDER), "settings": [str(s) for s in LADDER[1:]],
+                   "structures": [[x["material_id"] for x in used if x.get("rung", 0) == k] for k in range(1, len(LADDER))]},
+        "relaxations_not_used": {"tried": tried, "not_used": len(unfit), **pd.Series([kind_of(w) for w in unfit.values()], dtype=str).value_counts().to_dict()},
+        "not_relaxed": dict(sorted(unfit.items()))}
     write_table("compounds_chgnet", table, {
         "what": "CHGNet energies of Materials Project structures, their geometry where our engine has relaxed it, and phases built where the data have a formula only",
-        "protocol": f"energy_per_atom: published geometry, single point; relaxed_energy_per_atom: symmetry kept, cell free, {PROTOCOL}; built: elements put into a "
+        "protocol": f"energy_per_atom: published geometry, single point; relaxed_energy_per_atom: symmetry kept, cell free, {PROTOCOL}, and up the ladder in facts where that did not end well; built: elements put into a "
                     "structure of the same space group and ratio for formulas on the hull of matbench_mp_e_form, relaxed likewise, kept where the "
                     f"formation energy is within {BELIEVED} eV/atom of the published one and at most {BUILT_NEAR} eV/atom above the hull",
-        "made_by": "recipes/reference_compounds.py read singles genes relax write; recipes/reference_built.py", "credit": "; ".join(CREDIT.values()), "licence": "CC-BY 4.0", **potential_facts(),
+        "made_by": "recipes/reference_compounds.py read singles genes relax retry write; recipes/reference_built.py", "credit": "; ".join(CREDIT.values()), "licence": "CC-BY 4.0", **potential_facts(),
         "columns": {
             "elements": "atomic numbers", "counts": "atoms of each in the reduced formula", "n_atoms": "atoms in the published cell", "space_group": f"within {SYMPREC} Å, 0: not found; of built phases the one aimed at",
             "gene": "Wyckoff gene of the published geometry", "anonymous": "the same without elements", "energy_per_atom": "eV/atom at the published geometry, which is not CHGNet's minimum; empty for built phases",
@@ -396,7 +427,7 @@ def write(work: Path, data_dir: Path) -> None:
     print(json.dumps({k: v for k, v in facts.items() if k != "left_out"}, indent=1), len(left_out), "left out")
 
 
-STAGES = ("read", "singles", "genes", "relax", "write")
+STAGES = ("restore", "read", "singles", "genes", "relax", "retry", "write")
 
 
 def main() -> None:
@@ -415,8 +446,10 @@ def main() -> None:
             if folder is None:
                 raise BadInput("the data sets are not found; give --data-dir or set MATTERLOOP_DATA", name)
             {"read": read, "write": write}[name](args.work, folder)
+        elif name == "restore":
+            restore(args.work)
         else:
-            {"singles": singles, "genes": genes, "relax": relax}[name](args.work, until)
+            {"singles": singles, "genes": genes, "relax": relax, "retry": retry}[name](args.work, until)
 
 
 if __name__ == "__main__":

@@ -328,3 +328,65 @@ def test_one_bad_structure_costs_itself_only_and_is_not_tried_again(tmp_path, mo
     tried.clear()
     compounds.stage(path, frame, 8, compute, float("inf"))
     assert tried == []
+
+
+def small_shipped(folder: Path, protocol: str) -> pd.DataFrame:
+    """Some rows of the shipped compounds and all elements in `folder`, as the recipes write them; the compounds."""
+    table, card = shipped.read_table("compounds_chgnet"), shipped.card("compounds_chgnet")
+    part = table.groupby("protocol", observed=True).head(8)
+    for name, frame, facts in (("compounds_chgnet", part, {**card, "protocol": protocol}), ("elements_chgnet", shipped.read_table("elements_chgnet"), shipped.card("elements_chgnet"))):
+        frame.to_parquet(folder / f"{name}.parquet", index=False)
+        shipped.write_card(folder / f"{name}.parquet", **{k: v for k, v in facts.items() if k not in ("name", "file", "code_version", "sha256")})
+    return part
+
+
+def test_a_work_folder_refilled_from_what_ships_holds_every_energy_and_geometry(tmp_path, monkeypatch):
+    recipe("reference_common", monkeypatch)
+    refill, compounds = recipe("reference_restore", monkeypatch), recipe("reference_compounds", monkeypatch)
+    folder, work = tmp_path / "shipped", tmp_path / "work"
+    folder.mkdir()
+    part = small_shipped(folder, shipped.card("compounds_chgnet")["protocol"])
+    for _ in range(2):  # a second time adds nothing
+        refill.restore(work, folder)
+    lines = {name: [json.loads(text) for text in (work / f"{name}.jsonl").read_text().splitlines()] for name in ("elements", "singles", "genes", "relaxed", "built")}
+    published, relaxed, built = part[part.protocol != reference.BUILT], part[part.protocol == reference.RELAXED], part[part.protocol == reference.BUILT]
+    assert len(built) == len(lines["built"]) == 8 and len(lines["singles"]) == len(published) == len(lines["genes"])
+    assert [x["energy_per_atom"] for x in lines["singles"]] == published.energy_per_atom.to_list()
+    assert [x["energy_per_atom"] for x in lines["relaxed"]] == relaxed.relaxed_energy_per_atom.to_list()
+    assert all(not compounds.good(x, e) for x, e in zip(lines["relaxed"], relaxed.energy_per_atom, strict=True))
+    for x, (_, row) in zip(lines["relaxed"] + lines["built"], pd.concat([relaxed, built]).iterrows(), strict=True):
+        columns = compounds.relaxed_columns(x)
+        assert columns["sites"] == row.sites and columns["relaxed_space_group"] == row.relaxed_space_group
+        assert np.array_equal(columns["lattice"], row.lattice) and np.array_equal(columns["parameters"], row.parameters)
+    elements = shipped.read_table("elements_chgnet")
+    assert compounds.element_energies(work) == {number(e): v for e, v in elements.groupby("element").energy_per_atom.min().items()}
+    assert sum(len(x) + 1 for x in elements.also_from) == len(lines["elements"]) == shipped.card("elements_chgnet")["facts"]["relaxations"]
+
+
+def test_a_work_folder_is_not_refilled_from_other_weights_or_settings(tmp_path, monkeypatch):
+    recipe("reference_common", monkeypatch)
+    refill = recipe("reference_restore", monkeypatch)
+    small_shipped(tmp_path, shipped.card("compounds_chgnet")["protocol"].replace("'fmax': 0.03", "'fmax': 0.05"))
+    with pytest.raises(BadInput, match="protocol"):
+        refill.restore(tmp_path / "work", tmp_path)
+    small_shipped(tmp_path, shipped.card("compounds_chgnet")["protocol"])
+    card = tmp_path / "compounds_chgnet.card.json"
+    card.write_text(card.read_text().replace(shipped.card("compounds_chgnet")["weights_sha256"], "0" * 64))
+    with pytest.raises(BadInput, match="weights_sha256"):
+        refill.restore(tmp_path / "work", tmp_path)
+    assert not (tmp_path / "work").exists()
+
+
+def test_the_first_relaxation_that_ends_well_is_taken_and_only_the_others_go_up_the_ladder(tmp_path, monkeypatch):
+    common, compounds = recipe("reference_common", monkeypatch), recipe("reference_compounds", monkeypatch)
+    line = lambda name, rung, status, energy: {"material_id": name, "rung": rung, "status": status, "reason": "", "energy_per_atom": energy, "steps": 3}
+    common.append_many(tmp_path / "singles.jsonl", [{"material_id": m, "energy_per_atom": -1.0} for m in "abc"])
+    common.append_many(tmp_path / "relaxed.jsonl", [
+        line("a", 0, "converged", -1.1), line("b", 0, "steps", -1.2), line("c", 0, "converged", -0.9), line("b", 1, "converged", -1.3), line("c", 1, "converged", -1.9)])
+    single = {x["material_id"]: x for x in common.read_lines(tmp_path / "singles.jsonl")}
+    assert {m: x["energy_per_atom"] for m, x in compounds.endings(tmp_path, single).items()} == {"a": -1.1, "b": -1.3, "c": -1.9}
+    climbed = []
+    monkeypatch.setattr(compounds, "structures", lambda work: pd.DataFrame({"material_id": list("abc")}))
+    monkeypatch.setattr(compounds, "climb", lambda work, rest, rung, until, batch: climbed.append((rung, "".join(rest.material_id))))
+    compounds.retry(tmp_path, float("inf"))
+    assert climbed == [(1, ""), (2, "c"), (3, "c")]
