@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from reference_common import PROTOCOL, append_many, read_lines
-from reference_compounds import SYMPREC, crystals_of, finished, remembered, structures
+from reference_common import PROTOCOL, SYMPREC, append_many, read_lines
+from reference_compounds import finished, remembered
+from reference_structures import crystals_of, structures
 
 from matterloop.archive.shipped import read_table
 from matterloop.base import elements as periodic_table

@@ -16,6 +16,7 @@ PROTOCOL = {"optimizer": "lbfgs", "fmax": 0.03, "smax": 0.001, "steps": 300, "ke
 LADDER = (  # what is tried with a structure in turn, until a relaxation ends well
     PROTOCOL, {**PROTOCOL, "optimizer": "fire", "steps": 1500}, {**PROTOCOL, "keep_symmetry": False, "steps": 1000},
     {**PROTOCOL, "optimizer": "fire", "keep_symmetry": False, "steps": 3000})
+SYMPREC = 0.01  # Å
 RELAXED, PUBLISHED, BUILT = "relaxed", "published geometry, single point", "built by substitution, relaxed"
 
 

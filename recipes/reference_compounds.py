@@ -11,28 +11,24 @@ Published geometries stay in the work folder: what ships is what our own engine 
 from __future__ import annotations
 
 import argparse
-import ast
-import gzip
 import json
-import re
-import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from hull_formulas import SOURCE as MP_FORMATION
-from hull_formulas import lowest_of
-from reference_common import BUILT, LADDER, PROTOCOL, PUBLISHED, RELAXED, append, append_many, find_folder, potential_facts, read_lines, write_table
-from reference_restore import restore, restored, steps_of
+from reference_common import LADDER, SYMPREC, append, append_many, find_folder, read_lines
+from reference_restore import restore
+from reference_structures import crystals_of, read, structures
+from reference_table import element_energies, endings, good, write
 
 from matterloop.archive.files import replacing
 from matterloop.base import elements as periodic_table
 from matterloop.base import registry
 from matterloop.base.errors import BadInput
 from matterloop.base.units import stress_to_gpa
-from matterloop.crystal.composition import composition_of, compositions, reduced, reduced_formula
+from matterloop.crystal.composition import compositions
 from matterloop.crystal.segments import segment_max
 from matterloop.crystal.state import Crystals
 from matterloop.crystal.symmetry import analyse
@@ -40,105 +36,9 @@ from matterloop.crystal.wyckoff import free_parameters
 from matterloop.measure.hull import Hull
 from matterloop.measure.relax import RelaxedOne
 from matterloop.measure.relax import relax as minimise
-from matterloop.represent.wyckoff_gene import Gene, from_symmetry, gene
+from matterloop.represent.wyckoff_gene import from_symmetry, gene
 
-SYMPREC = 0.01  # Å
-BUILT_NEAR = 0.1  # eV/atom above the hull of all other phases: farther up a built phase has the wrong structure
-BELIEVED = 0.25  # eV/atom by which its formation energy may differ from the published one (of older corrections): farther off it is not that phase
-DEEPEST = 0.5  # eV/atom a relaxation may gain
 NEAR = 0.05  # eV/atom above the hull of the table: relaxed first
-CREDIT = {
-    "mp20": "Materials Project (CC-BY 4.0) by way of MP-20 (Xie et al., ICLR 2022) as in SymmetryAdvantage/WyckoffTransformer (Apache-2.0)",
-    "mpts52": "Materials Project (CC-BY 4.0) by way of MPTS-52 (Baird et al., JOSS 2024) as in SymmetryAdvantage/WyckoffTransformer (Apache-2.0)",
-    "lemat": "Materials Project (CC-BY 4.0) by way of LeMaterial/lemat-genbench (Apache-2.0)",
-    "dielectric": "Petousis et al., Sci. Data 4, 160134 (2017) (CC-BY 4.0) by way of matminer",
-    "piezoelectric": "de Jong et al., Sci. Data 2, 150053 (2015) (CC-BY 4.0) by way of matminer",
-    "built": "formulas and space groups on the hull of matbench_mp_e_form (Materials Project, CC-BY 4.0; Matbench v0.1, MIT), geometry by matterloop",
-    "phonon": "Petretto et al., Sci. Data 5, 180065 (2018) (CC-BY 4.0), PBEsol geometries of Materials Project entries",
-}
-
-
-# reading the data sets
-
-
-def rows_of(data_dir: Path) -> Iterator[tuple[str, str, str, str]]:
-    """(material id, source, format, text) of every structure, in the order in which a repeated id is believed."""
-    import pandas as pd
-
-    for file in ("mp20_biternary_val_test/val", "mp20_biternary_val_test/test", "mp20_pilot_3x1000/train", "mp20_pilot_3x1000/val", "mp20_pilot_3x1000/test",
-                 "mpts52_val_test/val"):
-        frame = pd.read_csv(data_dir / f"{file}.csv.gz", usecols=["material_id", "cif"])
-        yield from ((i, file.split("_")[0], "cif", text) for i, text in zip(frame.material_id, frame.cif, strict=True))
-    yield from lemat_rows(data_dir / "gen_baseline_cifs_lemat" / "cifs_all.tar.zst")
-    tensors = pd.read_csv(data_dir / "matminer_tensors" / "piezoelectric_tensor.csv.gz", comment="#")
-    yield from ((i, "piezoelectric", "poscar", text) for i, text in zip(tensors.material_id, tensors.poscar, strict=True))
-    tensors = pd.read_csv(data_dir / "matminer_tensors" / "dielectric_constant.csv.gz", comment="#")
-    for text in tensors.meta:
-        found = {key: re.search(rf"u'{key}': (u'(?:[^'\\]|\\.)*')", text) for key in ("material_id", "poscar")}
-        if all(found.values()):
-            yield ast.literal_eval(found["material_id"][1]), "dielectric", "poscar", ast.literal_eval(found["poscar"][1])
-    with gzip.open(data_dir / "phonon_dfpt_petretto1521" / "petretto_visible.jsonl.gz", "rt") as file:
-        for text in file:
-            record = json.loads(text)
-            yield record["material_id"], "phonon", "cif", record["cif"]
-
-
-def lemat_rows(path: Path) -> Iterator[tuple[str, str, str, str]]:
-    """The Materials Project's part of an archive of CIFs."""
-    import pyarrow as pa
-
-    with pa.CompressedInputStream(pa.OSFile(str(path)), "zstd") as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
-        for member in archive:
-            if match := re.search(r"mp/mp_(mp-\d+)\.cif$", member.name):
-                yield match[1], "lemat", "cif", archive.extractfile(member).read().decode()
-
-
-def read(work: Path, data_dir: Path) -> None:
-    """All structures once, as plain columns in the work folder."""
-    import pandas as pd
-
-    from matterloop.crystal.formats_cif import blocks, frame_of
-    from matterloop.crystal.formats_frame import assemble
-    from matterloop.crystal.formats_poscar import parse_poscar
-
-    if (work / "structures.parquet").exists():
-        return
-    seen, records, failed = set(), [], []
-    for material, source, kind, text in rows_of(data_dir):
-        if material in seen:
-            continue
-        try:
-            frame = frame_of(blocks(text)[0]) if kind == "cif" else parse_poscar(text)
-            crystals, _ = assemble([frame])
-        except BadInput as error:
-            failed.append({"material_id": material, "source": source, "reason": str(error)})
-            continue
-        seen.add(material)
-        records.append({"material_id": material, "source": source, "species": crystals.species.numpy().astype(np.int16), "cell": crystals.cell.flatten().numpy(),
-                        "frac": crystals.frac.flatten().numpy()})
-    frame = pd.DataFrame(records)
-    frame["atoms"] = frame.species.map(len)
-    frame = frame.sort_values(["atoms", "material_id"], kind="stable", ignore_index=True)
-    frame.to_parquet(work / "structures.new", index=False)
-    (work / "structures.new").replace(work / "structures.parquet")
-    (work / "unreadable.json").write_text(json.dumps(failed, indent=1))
-    print(f"{len(frame)} structures, {len(failed)} unreadable: {failed[:5]}", flush=True)
-
-
-def crystals_of(frame) -> Crystals:
-    """Crystals of some rows of the structure file."""
-    return Crystals.of(np.concatenate(frame.frac.to_list()), np.concatenate(frame.species.to_list()).astype(np.int64), np.stack(frame.cell.to_list()),
-                       frame.atoms.to_list())
-
-
-def structures(work: Path):
-    """The structure file as a frame."""
-    import pandas as pd
-
-    return pd.read_parquet(work / "structures.parquet")
-
-
-# computing
 
 
 def chunks(frame, most_atoms: int) -> Iterator:
@@ -197,16 +97,6 @@ def genes(work: Path, until: float) -> None:
                 for m, g in zip(part.material_id, gene(crystals_of(part), SYMPREC), strict=True)]
 
     stage(work / "genes.jsonl", structures(work), 2000, compute, until)
-
-
-def element_energies(work: Path) -> dict[int, float]:
-    """{atomic number: lowest eV/atom} of the relaxed elements."""
-    out: dict[int, float] = {}
-    for x in read_lines(work / "elements.jsonl"):
-        if x["status"] != "failed":
-            z = periodic_table.number(x["element"])
-            out[z] = min(out.get(z, np.inf), x["energy_per_atom"])
-    return out
 
 
 def remembered(work: Path, name: str, make: Callable):
@@ -289,142 +179,6 @@ def climb(work: Path, rest, rung: int, until: float, batch: int) -> None:
         count += len(part)
         print(f"rung {rung}: {count} of {len(rest)}, at most {part.atoms.max()} atoms, {time.monotonic() - begin:.0f} s", flush=True)
     print(f"rung {rung}: {count} tried in {time.monotonic() - begin:.0f} s, {len(rest) - count} left", flush=True)
-
-
-# the table
-
-
-def good(x: dict, published: float) -> str:
-    """"" if a relaxation may stand in the table, else why not."""
-    if x["status"] == "failed":
-        return f"failed: {x['reason']}"
-    if x["status"] == "steps":
-        return "not converged"
-    fall = published - x["energy_per_atom"]
-    if fall < -0.002:
-        return "ended above the published geometry"
-    return "" if fall < DEEPEST else f"fell by more than {DEEPEST} eV/atom: a hole of the potential, not a relaxation"
-
-
-def kind_of(reason: str) -> str:
-    """A reason without its numbers, to count by."""
-    return re.sub(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?", "#", reason)[:100]
-
-
-def built_rows(work: Path, rows: list[dict], published: dict[tuple, float]) -> tuple[list[dict], dict]:
-    """(rows, facts) of phases built by recipes/reference_built.py: the lowest of each formula and wanted space group, if its formation energy is near the
-    published one {reduced composition: eV/atom} and it lies near the hull of everything."""
-    found: dict[tuple[str, int], dict] = {}
-    for x in read_lines(work / "built.jsonl"):
-        key = (x["formula"], x["wanted_group"])
-        if x["status"] == "converged" and x["energy_per_atom"] < found.get(key, {"energy_per_atom": np.inf})["energy_per_atom"]:
-            found[key] = x
-    listed = list(found.values())
-    shares = [composition_of(x["formula"]) for x in listed]
-    held = [np.nanmin([r["energy_per_atom"], r["relaxed_energy_per_atom"]]) for r in rows]
-    elements = element_energies(work)
-    known = Hull([*(dict(zip(r["elements"].tolist(), r["counts"].tolist(), strict=True)) for r in rows), *({z: 1} for z in elements)], [*held, *elements.values()],
-                 list(map(str, range(len(rows) + len(elements)))), "mp2020", "chgnet")
-    energies = [x["energy_per_atom"] for x in listed]
-    formation = known.formation_energy(shares, energies)
-    off = formation - np.array([published[reduced(c)] for c in shares])
-    believed = np.abs(off) < BELIEVED
-    grown = known.with_entries([c for c, b in zip(shares, believed, strict=True) if b], [e for e, b in zip(energies, believed, strict=True) if b],
-                               [f"built {k}" for k in range(int(believed.sum()))])
-    keep = believed & (grown.energy_above(shares, energies, missing="report").above < BUILT_NEAR)
-    before = restored(work).get("built_by_substitution", {})  # what was tried and not kept before the work folder was refilled has no line
-    count = lambda name, now: int(now) + before.get(name, 0)
-    spread = {f"percentile_{p}": float(np.percentile(off, p)) for p in (5, 25, 50, 75, 95)} if listed else {}
-    name = "formation_energy_minus_published_eV_per_atom"
-    facts = {"formulas_tried": len(listed) + before.get("formulas_tried", 0) - before.get("kept", 0), "kept": int(keep.sum()),
-             "formation_energy_too_far_from_published": count("formation_energy_too_far_from_published", (~believed).sum()),
-             "too_far_above_the_hull": count("too_far_above_the_hull", (believed & ~keep).sum()), name: before[name] if before.get("kept") == len(listed) else spread}
-    out = []
-    for x, composition, good_one in zip(listed, shares, keep, strict=True):
-        if good_one:
-            counts = reduced(composition)
-            out.append({
-                "material_id": f"built-{x['formula']}-{x['wanted_group']}", "formula": reduced_formula(composition), "elements": np.array([z for z, _ in counts], dtype=np.uint8),
-                "counts": np.array([n for _, n in counts], dtype=np.uint16), "n_atoms": Gene.parse(x["gene"]).atoms, "source": "built", "space_group": x["wanted_group"],
-                "gene": x["gene"], "anonymous": x["anonymous"], "energy_per_atom": np.nan, "fmax": np.nan, "pressure": np.nan, "protocol": BUILT} | relaxed_columns(x))
-    return out, facts
-
-
-def relaxed_columns(x: dict) -> dict:
-    """The columns of a relaxed crystal."""
-    return {"relaxed_energy_per_atom": x["energy_per_atom"], "relaxed_space_group": x["space_group"], "relaxed_gene": "",
-            "sites": ".".join(f"{periodic_table.symbol(z)}_{letter}" for letter, z, _ in x["sites"]), "lattice": np.array(x["lattice"], dtype=np.float32),
-            "parameters": np.array([v for site in x["sites"] for v in site[2]], dtype=np.float32)}
-
-
-def endings(work: Path, single: dict[str, dict]) -> dict[str, dict]:
-    """{material id: its first relaxation that ended well, or the last that did not}."""
-    out: dict[str, dict] = {}
-    for x in read_lines(work / "relaxed.jsonl"):
-        name = x["material_id"]
-        if name not in out or good(out[name], single[name]["energy_per_atom"]):
-            out[name] = x
-    return out
-
-
-def write(work: Path, data_dir: Path) -> None:
-    """Join what the work files hold into the shipped table."""
-    import pandas as pd
-
-    frame = structures(work)
-    single = {x["material_id"]: x for x in read_lines(work / "singles.jsonl")}
-    known = {x["material_id"]: x for x in read_lines(work / "genes.jsonl")}
-    relaxed = endings(work, single)
-    left_out = {m: single[m]["failed"] for m in frame.material_id if "failed" in single.get(m, {})}
-    frame = frame[[m in single and m not in left_out for m in frame.material_id]].reset_index(drop=True)
-    rows, unfit, tried = [], {}, 0
-    for r, composition in zip(frame.itertuples(), compositions(crystals_of(frame)), strict=True):
-        one, g, x = single[r.material_id], known.get(r.material_id, {}), relaxed.get(r.material_id)
-        counts = reduced(composition)
-        row = {
-            "material_id": r.material_id, "formula": reduced_formula(composition), "elements": np.array([z for z, _ in counts], dtype=np.uint8),
-            "counts": np.array([n for _, n in counts], dtype=np.uint16), "n_atoms": r.atoms, "source": r.source, "space_group": g.get("space_group", 0),
-            "gene": g.get("gene", ""), "anonymous": g.get("anonymous", ""), "energy_per_atom": one["energy_per_atom"], "fmax": one["fmax"],
-            "pressure": one["pressure"], "protocol": PUBLISHED, "relaxed_energy_per_atom": np.nan, "relaxed_space_group": 0,
-            "relaxed_gene": "", "sites": "", "lattice": None, "parameters": None}
-        if x is not None:
-            tried += 1
-            if why := good(x, one["energy_per_atom"]):
-                unfit[r.material_id] = why
-            else:
-                row |= {"protocol": RELAXED, **relaxed_columns(x), "relaxed_gene": "" if x["gene"] == row["gene"] else x["gene"]}
-        rows.append(row)
-    more, built = built_rows(work, rows, lowest_of(data_dir / MP_FORMATION)[0])
-    rows += more
-    table = pd.DataFrame(rows).astype({"n_atoms": np.int16, "space_group": np.int16, "relaxed_space_group": np.int16, "fmax": np.float32, "pressure": np.float32,
-                                       "source": "category", "protocol": "category"})
-    done = table.protocol == RELAXED
-    fall = (table.energy_per_atom - table.relaxed_energy_per_atom)[done]
-    before, used = restored(work), [relaxed[m] for m in table.material_id[done]]
-    facts = {
-        "structures": len(table), "relaxed": int(done.sum()), "built": int((table.protocol == BUILT).sum()), "without_gene": int((table.gene == "").sum()), "formulas": int(table.formula.nunique()),
-        "published_minus_relaxed_eV_per_atom": {
-            "structures": int(done.sum()), "mean": float(fall.mean()), **{f"percentile_{p}": float(np.percentile(fall, p)) for p in (5, 25, 50, 75, 90, 95, 99)}},
-        "relaxation_steps": steps_of(used, before), "gene_changed_by_relaxation": int((table.relaxed_gene != "").sum()),
-        "sources": {k: int(v) for k, v in table.source.value_counts().items()}, "left_out": left_out, "built_by_substitution": built,
-        "ladder": {"rungs": len(LADDER), "settings": [str(s) for s in LADDER[1:]],
-                   "structures": [[x["material_id"] for x in used if x.get("rung", 0) == k] for k in range(1, len(LADDER))]},
-        "relaxations_not_used": {"tried": tried, "not_used": len(unfit), **pd.Series([kind_of(w) for w in unfit.values()], dtype=str).value_counts().to_dict()},
-        "not_relaxed": dict(sorted(unfit.items()))}
-    write_table("compounds_chgnet", table, {
-        "what": "CHGNet energies of Materials Project structures, their geometry where our engine has relaxed it, and phases built where the data have a formula only",
-        "protocol": f"energy_per_atom: published geometry, single point; relaxed_energy_per_atom: symmetry kept, cell free, {PROTOCOL}, and up the ladder in facts where that did not end well; built: elements put into a "
-                    "structure of the same space group and ratio for formulas on the hull of matbench_mp_e_form, relaxed likewise, kept where the "
-                    f"formation energy is within {BELIEVED} eV/atom of the published one and at most {BUILT_NEAR} eV/atom above the hull",
-        "made_by": "recipes/reference_compounds.py read singles genes relax retry write; recipes/reference_built.py", "credit": "; ".join(CREDIT.values()), "licence": "CC-BY 4.0", **potential_facts(),
-        "columns": {
-            "elements": "atomic numbers", "counts": "atoms of each in the reduced formula", "n_atoms": "atoms in the published cell", "space_group": f"within {SYMPREC} Å, 0: not found; of built phases the one aimed at",
-            "gene": "Wyckoff gene of the published geometry", "anonymous": "the same without elements", "energy_per_atom": "eV/atom at the published geometry, which is not CHGNet's minimum; empty for built phases",
-            "fmax": "largest force there, eV/Å", "pressure": "pressure there, GPa", "relaxed_energy_per_atom": "eV/atom, empty where not relaxed",
-            "relaxed_gene": "empty where unchanged", "sites": "element and Wyckoff letter of the relaxed crystal in the standard setting",
-            "lattice": "free lattice parameters in the order of crystal/lattice.FREE, Å and degrees", "parameters": "free site parameters, all sites in order"},
-        "facts": facts})
-    print(json.dumps({k: v for k, v in facts.items() if k != "left_out"}, indent=1), len(left_out), "left out")
 
 
 STAGES = ("restore", "read", "singles", "genes", "relax", "retry", "write")

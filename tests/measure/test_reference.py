@@ -342,7 +342,7 @@ def small_shipped(folder: Path, protocol: str) -> pd.DataFrame:
 
 def test_a_work_folder_refilled_from_what_ships_holds_every_energy_and_geometry(tmp_path, monkeypatch):
     recipe("reference_common", monkeypatch)
-    refill, compounds = recipe("reference_restore", monkeypatch), recipe("reference_compounds", monkeypatch)
+    refill, tables = recipe("reference_restore", monkeypatch), recipe("reference_table", monkeypatch)
     folder, work = tmp_path / "shipped", tmp_path / "work"
     folder.mkdir()
     part = small_shipped(folder, shipped.card("compounds_chgnet")["protocol"])
@@ -353,13 +353,13 @@ def test_a_work_folder_refilled_from_what_ships_holds_every_energy_and_geometry(
     assert len(built) == len(lines["built"]) == 8 and len(lines["singles"]) == len(published) == len(lines["genes"])
     assert [x["energy_per_atom"] for x in lines["singles"]] == published.energy_per_atom.to_list()
     assert [x["energy_per_atom"] for x in lines["relaxed"]] == relaxed.relaxed_energy_per_atom.to_list()
-    assert all(not compounds.good(x, e) for x, e in zip(lines["relaxed"], relaxed.energy_per_atom, strict=True))
+    assert all(not tables.good(x, e) for x, e in zip(lines["relaxed"], relaxed.energy_per_atom, strict=True))
     for x, (_, row) in zip(lines["relaxed"] + lines["built"], pd.concat([relaxed, built]).iterrows(), strict=True):
-        columns = compounds.relaxed_columns(x)
+        columns = tables.relaxed_columns(x)
         assert columns["sites"] == row.sites and columns["relaxed_space_group"] == row.relaxed_space_group
         assert np.array_equal(columns["lattice"], row.lattice) and np.array_equal(columns["parameters"], row.parameters)
     elements = shipped.read_table("elements_chgnet")
-    assert compounds.element_energies(work) == {number(e): v for e, v in elements.groupby("element").energy_per_atom.min().items()}
+    assert tables.element_energies(work) == {number(e): v for e, v in elements.groupby("element").energy_per_atom.min().items()}
     assert sum(len(x) + 1 for x in elements.also_from) == len(lines["elements"]) == shipped.card("elements_chgnet")["facts"]["relaxations"]
 
 
