@@ -9,9 +9,10 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.ready: pyproject.toml constraints.txt setup.py $(wildcard matterloop/potential/kernels/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit("matterloop needs Python 3.11 or newer, found " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(SUDO) apt-get install -y python3-venv
+	@command -v cc >/dev/null || $(SUDO) apt-get install -y gcc libc6-dev || echo 'no C compiler: CHGNet will be evaluated by torch, several times slower'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip "setuptools>=77,<82" wheel
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0

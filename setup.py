@@ -1,0 +1,30 @@
+"""What pyproject.toml cannot say: the compiled evaluation of CHGNet, once per instruction set. Without a compiler the package installs without it."""
+
+import platform
+import sys
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+FLAGS = ["-O3", "-g0", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fvisibility=hidden"]
+LEVELS = {"avx512": "x86-64-v4", "avx2": "x86-64-v3", "default": "x86-64"} if platform.machine().lower() in ("x86_64", "amd64") else {"default": None}
+
+
+def kernel(level: str, march: str | None) -> Extension:
+    return Extension(
+        f"matterloop.potential.kernels._chgnet_{level}", ["matterloop/potential/kernels/chgnet.c"], depends=["matterloop/potential/kernels/chgnet_network.h"],
+        extra_compile_args=FLAGS + ([f"-march={march}"] if march else []), libraries=[] if sys.platform == "win32" else ["m"], optional=True)
+
+
+class Build(build_ext):
+    """All levels from one source: each gets a folder for its object of its own."""
+
+    def build_extension(self, ext: Extension) -> None:
+        top, self.build_temp = self.build_temp, f"{self.build_temp}/{ext.name}"
+        try:
+            super().build_extension(ext)
+        finally:
+            self.build_temp = top
+
+
+setup(ext_modules=[kernel(*level) for level in LEVELS.items()], cmdclass={"build_ext": Build})
