@@ -126,8 +126,8 @@ class SevenNetOracle:
         return [("energy, eV/atom", ours.energy[0] / 5, theirs[0] / 5, 1e-4), ("forces, eV/Å", ours.forces, theirs[1], 1e-3),
                 ("stress, GPa", stress_to_gpa(ours.stress[0]), stress_to_gpa(theirs[2]), 1e-2)]
 
-    def label(self, crystals: Crystals) -> Labels:
-        """Energies (crystals,) eV, forces (atoms, 3) eV/Å and stresses (crystals, 3, 3) eV/Å^3.
+    def label(self, crystals: Crystals, forces: bool = True) -> Labels:
+        """Energies (crystals,) eV, forces (atoms, 3) eV/Å and stresses (crystals, 3, 3) eV/Å^3; energies alone, in a third of the time, without `forces`.
 
         Raises BadInput for elements that the model does not know, for cells too flat to list their neighbours and for atoms on one another.
         """
@@ -143,12 +143,12 @@ class SevenNetOracle:
             while start < len(block):
                 stop = max(start + 1, int(torch.searchsorted(block.offsets, block.offsets[start] + self.batch_atoms, right=True)) - 1)
                 edges, atoms = slice(int(first[start]), int(first[stop])), int(block.offsets[start])
-                parts.append(self._label(block[start:stop], graph.senders[edges] - atoms, graph.receivers[edges] - atoms, vectors[edges]))
+                parts.append(self._label(block[start:stop], graph.senders[edges] - atoms, graph.receivers[edges] - atoms, vectors[edges], forces))
                 start = stop
             before += len(block)
         if not parts:
             empty = torch.zeros(0, dtype=torch.float64, device=home)
-            return Labels(empty, empty.new_zeros(0, 3), empty.new_zeros(0, 3, 3))
+            return Labels(empty, empty.new_zeros(0, 3), empty.new_zeros(0, 3, 3)) if forces else Labels(empty)
         return Labels(*(torch.cat(column).to(home) for column in zip(*parts, strict=True)))
 
     def check(self, crystals: Crystals) -> None:
@@ -167,18 +167,21 @@ class SevenNetOracle:
             raise BadInput(f"two atoms are {float(length.min()):.1e} Å apart, allowed is {COINCIDENT:g} Å or more",
                            f"crystal {before + int(crystals.owner[graph.receivers[length.argmin()]])}")
 
-    def _label(self, crystals: Crystals, senders: Tensor, receivers: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _label(self, crystals: Crystals, senders: Tensor, receivers: Tensor, vectors: Tensor, forces: bool) -> tuple[Tensor, ...]:
         kind = self._row.to(self.device)[crystals.species]
         one_hot = torch.nn.functional.one_hot(kind, int(self._row.max()) + 1).to(self.dtype)
-        with torch.enable_grad():
-            edge = vectors.to(self.dtype, copy=True).requires_grad_()
+        with torch.set_grad_enabled(forces):
+            edge = vectors.to(self.dtype, copy=True).requires_grad_(forces)
             data = {"x": one_hot, "node_attr": one_hot, "atom_type": kind, "edge_index": torch.stack([receivers, senders]), "edge_vec": edge, "batch": crystals.owner}
             for layer in self.network:
                 data = layer(data)
             site = data["atomic_energy"][:, 0]
+            energy = segment_sum(site.detach().to(torch.float64), crystals.owner, len(crystals))
+            if not forces:
+                return (energy,)
             (slope,) = torch.autograd.grad(site.sum(), [edge], materialize_grads=True)
         slope = slope.to(torch.float64)
-        forces = segment_sum(slope, receivers, crystals.atoms) - segment_sum(slope, senders, crystals.atoms)
+        force = segment_sum(slope, receivers, crystals.atoms) - segment_sum(slope, senders, crystals.atoms)
         virial = segment_sum(vectors[:, :, None] * slope[:, None, :], crystals.owner[receivers], len(crystals))
         stress = (virial + virial.mT) / (2 * crystals.volume[:, None, None])
-        return segment_sum(site.detach().to(torch.float64), crystals.owner, len(crystals)), forces, stress
+        return energy, force, stress
