@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ..archive.database import Archive
@@ -18,11 +18,13 @@ from ..base.registry import Card, load
 from ..base.seeds import derive
 from ..crystal.state import Crystals
 from ..generate.proposal import Generator, load_generator
-from ..measure.relax import relax
+from ..measure.flight import RelaxedOne
 from ..potential.oracle import Oracle, steady
 from .cost import Meter
+from .fan_out import FanOut
 from .judging import Judges
 from .state import State, reason_to_json, replay
+from .tasks import Protocol, content_of
 from .watch import Watch
 
 CARD = Card(
@@ -84,13 +86,18 @@ class Settings:
         if not self.generators or any(not share > 0 for share in self.generators.values()):
             raise BadInput("generators need shares above 0", "campaign")
 
+    @property
+    def protocol(self) -> Protocol:
+        """How each crystal is relaxed."""
+        return Protocol(**{f.name: getattr(self, f.name) for f in fields(Protocol)})
+
 
 class Campaign:
     """One campaign over one archive. All state is in the archive's log; this object only holds the parts it works with."""
 
     def __init__(self, archive: Archive, ask: Ask, settings: Settings, *, oracle: Oracle | None = None, judges: Judges | None = None,
-                 generators: Mapping[str, Generator] | None = None, watch: Watch = Watch()):
-        self.archive, self.ask, self.settings, self.watch = archive, ask, settings, watch
+                 generators: Mapping[str, Generator] | None = None, watch: Watch = Watch(), fan_out: FanOut | None = None):
+        self.archive, self.ask, self.settings, self.watch, self.fan_out = archive, ask, settings, watch, fan_out
         self.oracle = oracle if oracle is not None else steady(load(settings.potential, role="potential"))
         self.judges = judges if judges is not None else Judges.of(settings.potential, settings.reference, self.oracle)
         self.generators = dict(generators) if generators is not None else {n: load_generator(n) for n in settings.generators}
@@ -187,26 +194,29 @@ class Campaign:
         self.watch.advance("relax", finished)
         if not keys:
             return
-        batch = Crystals.join([c.crystal.bare() for c in self.proposed(keys)])
+        candidates = self.proposed(keys)
+        protocol = self.settings.protocol
 
-        def write(index: int, one) -> None:
+        def land(key: str, content: Mapping[str, Any], crystal: Crystals | None, cpu: float = 0.0, peak_mib: float = 0.0) -> None:
             nonlocal finished
-            key = keys[index]
-            if one.status == "stopped":
-                return  # not finished: it starts again when the campaign is resumed
-            if one.failed:
-                self.log("failed", {"key": key, "stage": "relax", "reason": one.reason, "steps": one.steps, "evaluations": len(one.energies), "atoms": one.crystal.atoms})
-            else:
-                crystal = one.crystal.bare()
-                self.log("relaxed", {
-                    "key": key, "energy": one.energy, "fmax": one.fmax, "smax": one.smax, "steps": one.steps,
-                    "evaluations": len(one.energies), "atoms": crystal.atoms, "converged": one.converged, "reason": one.reason,
-                    "moment": None if one.magmoms is None else float(one.magmoms.abs().sum())}, crystal)
+            self.meter.add(cpu, peak_mib)
+            self.log("failed" if crystal is None else "relaxed", content, crystal)
             finished += 1
             self.watch.advance("relax", finished)
 
-        relax(batch, self.oracle, fmax=self.settings.fmax, smax=self.settings.smax, steps=self.settings.steps, optimizer=self.settings.optimizer,
-              keep_symmetry=self.settings.keep_symmetry, batch_atoms=self.settings.batch_atoms, on_done=write, should_stop=self.halted)
+        if self.fan_out is not None:
+            self.fan_out.relax(candidates, protocol, self.oracle, land, self.halted)
+            if self.fan_out.executor is not None:
+                return
+            candidates = [c for c in candidates if c.key not in self.state.relaxed and c.key not in self.state.failed]
+            if not candidates:
+                return
+
+        def write(index: int, one: RelaxedOne) -> None:
+            if one.status != "stopped":  # a stopped one starts again when the campaign is resumed
+                land(candidates[index].key, *content_of(candidates[index].key, one))
+
+        protocol.relax(Crystals.join([c.crystal.bare() for c in candidates]), self.oracle, on_done=write, should_stop=self.halted)
 
     def verdicts(self, turn: int) -> dict[str, Verdict]:
         """Verdicts of a round as they follow from the state; unique and novel are decided greedily in the order of proposal."""
