@@ -1,21 +1,30 @@
 """Any ASE calculator as an oracle, and doors by name to universal potentials that live in packages of their own.
 
 The catalogue's entry stands for MatterSim (Han Yang, Chenxi Hu, Yichi Zhou and others, "MatterSim: a deep learning atomistic model across
-elements, temperatures and pressures", arXiv:2405.04967) and its relatives MACE, ORB and SevenNet, which are reached the same way.
+elements, temperatures and pressures", arXiv:2405.04967) and its relatives MACE (arXiv:2401.00096), ORB (arXiv:2504.06231), SevenNet and models
+in the metatomic format, which are reached the same way.
 """
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 
 import torch
 
-from ..base.elements import symbol
-from ..base.errors import BadInput, Missing, NeedsPackage
+from ..base.errors import BadInput, Missing
 from ..base.registry import Card
 from ..crystal.state import Crystals
-from .oracle import Labels
+from .oracle import Labels, Oracle
+from .outside_environments import python_of
+from .outside_remote import NotReady, RemoteOracle
+from .outside_worker import Lacks, describe, evaluate
+from .sevennet import WEIGHTS, SevenNetOracle
 
 CARD = Card(
     name="mattersim",
@@ -23,7 +32,7 @@ CARD = Card(
     role="potential",
     paper="2405.04967",
     year=2024,
-    summary="universal potentials of other packages through ASE: MatterSim, MACE, ORB, SevenNet",
+    summary="universal potentials of other packages: MatterSim, MACE, ORB, SevenNet, metatomic models, each in an environment and process of its own",
     capabilities=("energy", "forces", "stress", "pretrained", "needs_package"),
     keeps=("rotation", "reflection", "translation", "permutation", "cell", "supercell"),
     waives={"reference": "the number depends on the release of a package that is not installed where the suite runs"},
@@ -47,7 +56,7 @@ class AseOracle:
 
     def __init__(self, factory: Callable[[], object], name: str, energy_scheme: str, *, free_energy: bool = False, forces: bool = True, stress: bool = True):
         self.factory, self.name, self.energy_scheme = factory, name, energy_scheme
-        self.free_energy, self.forces, self.stress = free_energy, forces, stress
+        self.want = {"forces": forces, "stress": stress, "free_energy": free_energy}
         self._calculator = None
 
     def label(self, crystals: Crystals) -> Labels:
@@ -56,100 +65,110 @@ class AseOracle:
         The stress of a structure that is not periodic is NaN: it has no volume. Raises BadInput naming the crystal when the calculator fails
         on it or lacks a property.
         """
-        rows = [self._one(crystals[i], i) for i in range(len(crystals))]
+        rows = [self._one(crystals[k], k) for k in range(len(crystals))]
         home = crystals.cell.device
-        cat = lambda k, shape: torch.cat([r[k] for r in rows]).to(home) if rows else torch.zeros(shape, dtype=torch.float64, device=home)
-        moments = cat(3, (0,)) if rows and all(r[3] is not None for r in rows) else None
-        return Labels(cat(0, (0,)), cat(1, (0, 3)) if self.forces else None, cat(2, (0, 3, 3)) if self.stress else None, None, moments)
 
-    def _one(self, crystal: Crystals, index: int) -> tuple:
-        from ase import Atoms
-        from ase.calculators.calculator import PropertyNotImplementedError
+        def joined(name: str, shape: tuple) -> torch.Tensor:
+            return torch.cat([torch.zeros(shape, dtype=torch.float64), *(torch.as_tensor(r[name]).reshape(-1, *shape[1:]) for r in rows)]).to(home)
 
+        moments = joined("magmoms", (0,)) if rows and all("magmoms" in r for r in rows) else None
+        return Labels(joined("energy", (0,)), joined("forces", (0, 3)) if self.want["forces"] else None,
+                      joined("stress", (0, 3, 3)) if self.want["stress"] else None, None, moments)
+
+    def _one(self, crystal: Crystals, index: int) -> dict:
+        if bool((crystal.species == 0).any()):
+            raise BadInput("an atom is of an undecided element (0)", f"crystal {index}")
         if self._calculator is None:
             self._calculator = self.factory()
-        atoms = Atoms(
-            [symbol(z) for z in crystal.species.tolist()] if bool((crystal.species > 0).all()) else self._refuse_undecided(index),
-            positions=crystal.cart.detach().cpu().numpy(), cell=crystal.cell[0].detach().cpu().numpy(), pbc=crystal.periodic[0].cpu().numpy())
-        atoms.calc = self._calculator
-        real = lambda x: torch.as_tensor(x, dtype=torch.float64)
-        asked = "energy"
+        arrays = (x.detach().cpu().numpy() for x in (crystal.species, crystal.cart, crystal.cell[0], crystal.periodic[0]))
         try:
-            energy = real([atoms.get_potential_energy(force_consistent=self.free_energy)])
-            asked = "forces"
-            forces = real(atoms.get_forces()) if self.forces else None
-            asked = "stress"
-            stress = None
-            if self.stress:
-                whole = bool(crystal.periodic.all())
-                stress = real(atoms.get_stress(voigt=False))[None] if whole else torch.full((1, 3, 3), torch.nan, dtype=torch.float64)
-        except PropertyNotImplementedError:
-            raise BadInput(f"the calculator of {self.name!r} gives no {asked}; make the oracle with {asked}=False to do without", f"crystal {index}") from None
+            return evaluate(self._calculator, *arrays, **self.want)
+        except Lacks as lack:
+            raise BadInput(f"the calculator of {self.name!r} gives no {lack}; make the oracle with {lack}=False to do without", f"crystal {index}") from None
         except Exception as error:  # foreign code may raise anything; the crystal that caused it must be named
-            raise BadInput(f"the calculator of {self.name!r} failed: {type(error).__name__}: {error}", f"crystal {index}") from error
-        results = getattr(self._calculator, "results", {})
-        return energy, forces, stress, real(results["magmoms"]).reshape(-1) if "magmoms" in results else None
-
-    def _refuse_undecided(self, index: int):
-        raise BadInput("an atom is of an undecided element (0)", f"crystal {index}")
+            raise BadInput(f"the calculator of {self.name!r} failed: {describe(error)}", f"crystal {index}") from error
 
 
 @dataclass(frozen=True)
 class Door:
-    """How to reach a potential: its package, what pip installs, what its energies mean, and what makes its calculator."""
+    """How to reach a potential.
+
+    package        what is imported
+    install        what pip installs
+    energy_scheme  what the energies of its default weights mean
+    schemes        (part of the name of other weights, their scheme), the first that fits counts
+    choice         the option that names the weights
+    file           "needed": there are no default weights, a model file must be given
+    """
 
     package: str
-    install: str
+    install: tuple[str, ...]
     energy_scheme: str
-    make: Callable
+    schemes: tuple[tuple[str, str], ...] = ()
+    choice: str = "model"
+    file: str = ""
 
-
-def _mattersim(device: str, **options):
-    from mattersim.forcefield import MatterSimCalculator
-
-    return MatterSimCalculator(device=device, **options)
-
-
-def _mace(device: str, **options):
-    from mace.calculators import mace_mp
-
-    return mace_mp(device=device, **{"default_dtype": "float64", **options})
-
-
-def _orb(device: str, weights: str = "orb_v3_conservative_inf_mpa", **options):
-    from orb_models.forcefield import pretrained
-    from orb_models.forcefield.calculator import ORBCalculator
-
-    made = getattr(pretrained, weights)(device=device)
-    model, *adapter = made if isinstance(made, tuple) else (made,)  # newer releases return the graph adapter too
-    return ORBCalculator(model, *adapter, device=device, **options)
-
-
-def _sevennet(device: str, **options):
-    from sevenn.calculator import SevenNetCalculator
-
-    return SevenNetCalculator(device=device, **{"model": "7net-0", **options})
+    def scheme_of(self, weights: str | None) -> str:
+        """The energy scheme of weights by their name."""
+        return next((scheme for part, scheme in self.schemes if weights and part in weights), self.energy_scheme)
 
 
 DOORS = {
-    "mattersim": Door("mattersim", "mattersim", "mp-raw", _mattersim),
-    "mace": Door("mace", "mace-torch", "mp-raw", _mace),
-    "orb": Door("orb_models", "orb-models", "mp-raw", _orb),
-    "sevennet": Door("sevenn", "sevenn", "mp-raw", _sevennet),
+    "mattersim": Door("mattersim", ("mattersim",), "mp-raw", choice="load_path"),
+    "mace": Door("mace", ("mace-torch",), "mp-raw", (("matpes-r2scan", "matpes-r2scan-raw"), ("matpes", "matpes-pbe-raw"), ("omat", "omat24-raw"), ("mh-", "mace-mh-raw"))),
+    "orb": Door("orb_models", ("orb-models",), "mp-raw", (("omat", "omat24-raw"), ("omol", "omol-raw"), ("d3", "mp-raw-d3")), choice="weights"),
+    "sevennet": Door("sevenn", ("sevenn",), "mp-raw", (("omat", "omat24-raw"), ("omni", "sevennet-omni-raw"))),
+    "metatomic": Door("metatomic", ("metatomic-torch", "metatomic-ase"), "metatomic-raw", file="needed"),
 }
 
 
-def outside(model: str = "mattersim", device: str | None = None, energy_scheme: str | None = None, **options) -> AseOracle:
-    """The oracle behind a door of DOORS; `options` go to its calculator, `energy_scheme` overrides the door's when other weights are asked for.
+def outside(model: str = "mattersim", device: str | None = None, energy_scheme: str | None = None, path: str | Path | None = None, *,
+            python: str | Path | None = None, seconds: float = 300.0, **options) -> Oracle:
+    """The oracle behind a door of DOORS.
 
-    Raises Missing for an unknown model and NeedsPackage, before anything is computed, when its package is not installed.
+    path           a model file of the user's own instead of released weights; some packages unpickle it, which runs code from it: open only files
+                   that you trust
+    energy_scheme  what the energies mean; if absent that of the released weights, and for a file of the user's own one that nothing else shares
+    python         interpreter of an environment that holds the package, if it is none that `matterloop potentials setup` made
+    seconds        longest wait for one crystal
+    options        plain values for the package's calculator
+
+    SevenNet's models of the wheel are evaluated in this process and in batches where the package is installed here. Everything else runs in a
+    process of its own: in the environment set up for it, else in this one if the package is here and its pins are met. Raises Missing for an unknown
+    model, BadInput for a file that is not there, and NeedsPackage, before anything is computed, when the package is nowhere.
     """
-    from importlib.util import find_spec
-
     if model not in DOORS:
         raise Missing("outside potential", model, DOORS)
     door = DOORS[model]
-    if find_spec(door.package) is None:
-        raise NeedsPackage(door.package, f"the potential {model!r}", door.install)
-    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return AseOracle(lambda: door.make(where, **options), model, energy_scheme or door.energy_scheme)
+    given = str(options.get(door.choice) or "")
+    if path is not None and not Path(path).is_file():
+        raise BadInput("there is no such file", str(path))
+    if door.file and path is None:
+        raise BadInput(f"{model!r} has no weights of its own; pass path=, an exported model file", "path")
+    if model == "sevennet" and path is None and python is None and options.keys() <= {"model"} and (given or "7net-0") in WEIGHTS and agrees(door.package):
+        return SevenNetOracle(given or "7net-0", device=device)
+    interpreter = python or python_of(model) or (sys.executable if agrees(door.package) else None)
+    if interpreter is None:
+        raise NotReady(f"the potential {model!r} needs the package {door.package!r}; run: matterloop potentials setup {model}")
+    name = f"{model}:{given}" if given else model
+    if path is not None:
+        path = Path(path).resolve()
+        mark = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        name, energy_scheme = f"{model}:{path.stem}-{mark}", energy_scheme or f"{model}-{mark}"
+        options["path"] = str(path)
+    return RemoteOracle(interpreter, model, name, energy_scheme or door.scheme_of(given), device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+                        options=options, seconds=seconds)
+
+
+def agrees(package: str) -> bool:
+    """Whether a package is installed here beside what it pins: the distributions it requires are there in versions that it allows."""
+    from packaging.requirements import Requirement
+
+    if importlib.util.find_spec(package) is None:
+        return False
+    door = next(d for d in DOORS.values() if d.package == package)
+    try:
+        wanted = [Requirement(text) for text in requires(door.install[0]) or ()]
+        return all(r.specifier.contains(version(r.name), prereleases=True) for r in wanted if r.marker is None or r.marker.evaluate({"extra": ""}))
+    except PackageNotFoundError:
+        return False
