@@ -27,7 +27,7 @@ ENTRY_POINT_GROUP = "matterloop.cards"
 class Card:
     """What a part claims of itself; the contract (bench/contract.py) holds it to every claim.
 
-    name          id of the system in the catalogue where it stands there
+    name          id of the system in the catalogue where it stands there; `aliases` other names that find it
     build         class or function in the same file that makes the part
     role          one of ROLES
     paper, year   DOI or arXiv number of the source, and its year
@@ -57,6 +57,7 @@ class Card:
     reference: float | None = None
     differs: tuple[str, ...] = ()
     summary: str = ""
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,7 @@ def find(name: str, role: str | tuple[str, ...] | None = None) -> Entry:
     A built-in part is found whatever state the plug-ins are in.
     """
     roles = (role,) if isinstance(role, str) else role
+    name = next((e.card.name for e in built_in().values() if name in e.card.aliases), name)
     if (entry := built_in().get(name)) is not None and (roles is None or entry.card.role in roles):
         return entry
     known = {n: e for n, e in entries().items() if roles is None or e.card.role in roles}

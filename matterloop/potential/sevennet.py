@@ -40,6 +40,7 @@ CARD = Card(
     dtype="float32",
     tolerance=1e-4,
     tolerance_reason="the weights were trained and released in single precision; with dtype=torch.float64 the network is evaluated in double",
+    aliases=("sevennet-0",),
     presets={"l3i5": {"model": "7net-l3i5"}, "may": {"model": "7net-0_22may2024"}},
 )
 

@@ -164,3 +164,9 @@ def test_a_preset_sets_options_and_options_overrule_it():
 
 def test_cards_hold_literals_only():
     assert all(isinstance(getattr(e.card, f.name), (str, int, float, tuple, dict, type(None))) for e in built_in().values() for f in fields(Card))
+
+
+def test_an_alias_finds_the_part_it_names():
+    assert registry.find("sevennet-0", "potential").card.name == "sevennet"
+    with pytest.raises(Missing, match="sevennet"):
+        registry.find("sevenet-0", "potential")
