@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import torch
 from matterloop.base.errors import BadInput, Missing
 from matterloop.base.registry import load
 from matterloop.base.units import stress_to_gpa
+from matterloop.bench.parity import parity_crystals
 from matterloop.crystal.state import Crystals
-from matterloop.potential import chgnet
+from matterloop.potential import chgnet, chgnet_kernel
 from matterloop.potential.chgnet import SUPPORTED, CHGNetOracle, read_weights
 from matterloop.potential.oracle import Oracle
 
@@ -21,6 +23,8 @@ OXIDE = Crystals.of([[0, 0, 0], [0.5, 0.52, 0.5], [0.5, 0.5, 0.02], [0.5, 0, 0.5
 SLAB = Crystals.of([[0, 0, 0.4], [0.5, 0.5, 0.5]], [26, 8], np.diag([3.0, 3.1, 20.0]), periodic=[True, True, False])
 MOLECULE = Crystals.of([[0, 0, 0], [0.08, 0, 0.04], [0, 0.08, 0.04]], [8, 1, 1], np.eye(3) * 11, periodic=[False] * 3)
 ISOLATED = Crystals.of([[0, 0, 0]], [11], np.eye(3) * 15)
+PEROVSKITE = Crystals.of([[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], [38, 22, 8, 8, 8], np.eye(3) * 3.9)
+FIELDS = ("energy", "forces", "stress", "magmoms")
 BATCH = Crystals.join([SALT, COPPER, OXIDE, SLAB, MOLECULE, ISOLATED])
 
 
@@ -103,13 +107,96 @@ def test_a_batch_gives_each_crystal_what_it_gets_alone(exact):
         torch.testing.assert_close(getattr(together, field), torch.cat([getattr(a, field) for a in alone]), rtol=1e-10, atol=1e-10)
 
 
-def test_answers_do_not_depend_on_how_batches_are_cut(exact, monkeypatch):
-    whole = exact.label(BATCH)
+def test_torch_answers_do_not_depend_on_how_batches_are_cut(monkeypatch):
+    whole = CHGNetOracle(dtype=torch.float64, device="cpu", engine="torch").label(BATCH)
     monkeypatch.setattr(chgnet, "BLOCK", 4)
     monkeypatch.setattr(chgnet, "PAIRS", 100)
-    small = CHGNetOracle(dtype=torch.float64, device="cpu", batch_atoms=3).label(BATCH)
-    for field in ("energy", "forces", "stress", "magmoms"):
+    small = CHGNetOracle(dtype=torch.float64, device="cpu", batch_atoms=3, engine="torch").label(BATCH)
+    for field in FIELDS:
         torch.testing.assert_close(getattr(small, field), getattr(whole, field), rtol=1e-10, atol=1e-10)
+
+
+def libraries():
+    """Compiled evaluations that this processor can run."""
+    folder = Path(chgnet_kernel.__file__).parent / "kernels"
+    levels = chgnet_kernel.LEVELS.get(torch.backends.cpu.get_cpu_capability(), ("default",))
+    return [f for level in levels for f in sorted(folder.glob(f"_chgnet_{level}.*"))]
+
+
+@pytest.mark.skipif(not libraries(), reason="no compiler was at hand when the package was installed")
+class TestCompiled:
+    """The compiled engine beside torch, on crystals with and without symmetry."""
+
+    @pytest.mark.parametrize("library", libraries(), ids=lambda f: f.name.split(".")[0])
+    @pytest.mark.parametrize("merge", [True, False])
+    def test_equal_to_torch_in_double_precision(self, monkeypatch, library, merge):
+        monkeypatch.setattr(chgnet_kernel, "library", lambda: library)
+        batch = Crystals.join([BATCH, OXIDE.repeated(2, 2, 3), SALT.repeated(2, 1, 1), PEROVSKITE])
+        ours = CHGNetOracle(dtype=torch.float64, device="cpu", engine="compiled", merge=merge).label(batch)
+        theirs = CHGNetOracle(dtype=torch.float64, device="cpu", engine="torch").label(batch)
+        for field in FIELDS:
+            torch.testing.assert_close(getattr(ours, field), getattr(theirs, field), rtol=1e-10, atol=1e-9)
+
+    @pytest.mark.parametrize("library", libraries(), ids=lambda f: f.name.split(".")[0])
+    def test_near_torch_in_single_precision(self, monkeypatch, library, exact):
+        monkeypatch.setattr(chgnet_kernel, "library", lambda: library)
+        ours, theirs = CHGNetOracle(device="cpu", engine="compiled").label(BATCH), exact.label(BATCH)
+        torch.testing.assert_close(ours.energy / BATCH.counts, theirs.energy / BATCH.counts, rtol=0, atol=1e-5)
+        torch.testing.assert_close(ours.forces, theirs.forces, rtol=0, atol=2e-4)
+
+    def test_equal_to_the_bit_in_any_batch_and_on_any_number_of_threads(self, oracle):
+        alone = [oracle.label(one) for one in BATCH]
+        for count in (1, 2, 3):
+            with chgnet.threads(count):
+                for order in ((0, 1, 2, 3, 4, 5), (5, 3, 1, 0, 2, 4)):
+                    together = oracle.label(Crystals.join([BATCH[i] for i in order]))
+                    for field in FIELDS:
+                        assert torch.equal(getattr(together, field), torch.cat([getattr(alone[i], field) for i in order]))
+
+    def test_what_is_equal_by_symmetry_is_evaluated_once(self, exact):
+        rows = lambda crystals: exact.kernel(crystals, 1)[5][0].tolist()
+        atoms, angles = rows(PEROVSKITE)
+        eight_atoms, eight_angles = rows(PEROVSKITE.repeated(2, 2, 2))
+        assert (eight_atoms, eight_angles) == (atoms, angles)  # a supercell costs what its cell does
+        plain = CHGNetOracle(dtype=torch.float64, device="cpu", merge=False).kernel(PEROVSKITE, 1)[5][0].tolist()
+        assert atoms < plain[0] / 5 and angles < plain[1] / 5
+        bent = OXIDE.put(frac=OXIDE.frac + torch.tensor([[0.01, 0.02, 0.03], [0.0, 0.013, 0], [0, 0, 0], [0.02, 0, 0.01], [0, 0, 0.017]], dtype=torch.float64))
+        assert rows(bent)[1] == CHGNetOracle(dtype=torch.float64, device="cpu", merge=False).kernel(bent, 1)[5][0, 1]
+
+    def test_a_nearly_symmetric_crystal_moves_smoothly_into_the_symmetric_one(self, oracle):
+        """Merging within single precision must not show as a step in energy or forces."""
+        push = torch.tensor([[0.0, 0, 0]] + [[1.0, 2, -1]] + [[0.0, 0, 0]] * 3, dtype=torch.float64)
+        labels = [oracle.label(PEROVSKITE.put(frac=PEROVSKITE.frac + t * push)) for t in (0.0, 2e-8, 1e-7, 3e-7, 1e-6)]
+        for one in labels[1:]:
+            assert abs(float(one.energy - labels[0].energy)) < 5e-5
+            torch.testing.assert_close(one.forces, labels[0].forces, rtol=0, atol=5e-4)
+
+    def test_without_the_library_torch_does_it(self, monkeypatch, exact):
+        monkeypatch.setattr(chgnet_kernel, "library", lambda: None)
+        plain = CHGNetOracle(dtype=torch.float64, device="cpu")
+        assert plain.kernel is None
+        torch.testing.assert_close(plain.label(OXIDE).energy, exact.label(OXIDE).energy, rtol=1e-10, atol=0)
+        with pytest.raises(BadInput, match="no compiled engine was built"):
+            CHGNetOracle(device="cpu", engine="compiled")
+
+    def test_unknown_engines_are_named(self):
+        with pytest.raises(Missing, match="did you mean compiled"):
+            CHGNetOracle(engine="compild")
+
+    def test_a_crystal_that_cannot_be_evaluated_is_named_and_the_rest_of_the_batch_is_not_at_fault(self, oracle):
+        for bad, text in ((OXIDE.put(frac=OXIDE.frac * float("nan")), "not finite"), (OXIDE.put(frac=OXIDE.frac * 0), "apart"),
+                          (COPPER.put(cell=COPPER.cell * torch.tensor([1.0, 1.0, 1e-6])), "images")):
+            with pytest.raises(BadInput, match=f"crystal 1: .*{text}"):
+                oracle.label(Crystals.join([SALT, bad, COPPER]))
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_equal_to_the_package_on_500_structures_of_1_to_100_atoms(oracle, data_dir):
+    """Published and disturbed crystals of the Materials Project and supercells of them."""
+    crystals = parity_crystals(500, data_dir=data_dir)
+    assert int(crystals.counts.min()) == 1 and int(crystals.counts.max()) == 100
+    assert_equal_to_package("0.3.0", crystals, [to_structure(c) for c in crystals], oracle)
 
 
 def test_single_precision_is_near_double_precision(oracle, exact):
