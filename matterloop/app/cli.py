@@ -101,11 +101,12 @@ SHORT = {"energy_above_hull": "hull", "volume_per_atom": "volume", "shortest_dis
 
 
 def summary(outcome, folder: str | None, as_json: bool, stopped: bool = False) -> None:
-    """The outcome of a campaign: as JSON one object per candidate, else the funnel and the best of the table. Exit code 130 if it was stopped."""
+    """The outcome of a campaign: as JSON one object per candidate and a last one that holds the cost, else the funnel and the best of the table. Exit code 130 if it was stopped."""
     if as_json:
         from ..campaign.outcome import flat
 
-        emit([flat(r) for r in outcome.rows], True)
+        seconds = {r.key: r.relax_cpu_seconds for r in outcome.rows if r.evaluations}
+        emit([*(flat(r) for r in outcome.rows), {"cost": {**outcome.cost, "relax_cpu_seconds": seconds}}], True)
     else:
         tell(outcome, folder)
     if not outcome.finished:
@@ -132,6 +133,10 @@ def tell(outcome, folder: str | None) -> None:
         say("no generator found a crystal for this wish")
     if outcome.not_understood:
         say(f"WARNING: not understood, and not used: {'; '.join(map(repr, outcome.not_understood))}")
+    if (cost := outcome.cost) and cost["total"]["cpu_seconds"]:
+        found = cost["per_cpu_hour"]["stable"]
+        say(f"{cost['total']['cpu_seconds']:.0f} CPU seconds, {cost['total']['peak_mib']:.0f} MiB at most; stable candidates per CPU-hour: "
+            f"{found['value']:.3g} (95 %: {found['low']:.3g} to {found['high']:.3g})")
     if folder:
         say(f"report: {Path(folder) / 'report.html'}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -18,6 +17,7 @@ from ..base.elements import number, symbol
 from ..base.errors import BadInput
 from ..base.machine import hardware, versions
 from ..base.registry import load
+from ..campaign.cost import Meter, budget
 from ..campaign.judging import Judges
 from ..campaign.loop import CAMPAIGN, Campaign, Settings
 from ..campaign.outcome import Outcome, Row, funnel_of, rows_of
@@ -83,7 +83,7 @@ def discover(
     if ".." in folder.parts:
         folder = folder.resolve()  # a/../b is b even where there is no a
     free(folder, overwrite)
-    begun = time.time()
+    begun = Meter()
     parts = parts_of(chosen)
     for text in left_out(parts["judges"]):
         watch.note(text)
@@ -105,7 +105,7 @@ def resume(folder: str | Path, *, seconds: float | None = None, lookup: bool = F
 
     seconds  further wall seconds to spend; without it a run with a time limit goes on until its own is used up
     """
-    folder, begun = Path(folder), time.time()
+    folder, begun = Path(folder), Meter()
     archive = archive_of(folder)
     try:
         state = replay(archive.events(CAMPAIGN))
@@ -151,29 +151,40 @@ def left_out(judges: Judges) -> tuple[str, ...]:
     return tuple(f"row of the reference left out: {error}" for error in judges.hull.about.get("errors", ()))
 
 
-def _go(folder: Path, archive: Archive, wish: Wish, settings: Settings, parts: dict, begun: float, watch: Watch, lookup: bool) -> Outcome:
+def _go(folder: Path, archive: Archive, wish: Wish, settings: Settings, parts: dict, begun: Meter, watch: Watch, lookup: bool) -> Outcome:
     run = {"began": datetime.now(timezone.utc).isoformat(timespec="seconds"), "versions": versions(), "hardware": hardware()}
     spec = wish.to_toml()
     write_run_toml(folder, asdict(settings), run, spec)
     campaign = Campaign(archive, wish.ask, settings, watch=watch, **parts)
-    ready = time.time()
-    state = campaign.run(session={"versions": run["versions"], "hardware": run["hardware"]}, wish=spec)
-    done = time.time()
+    loading = begun.read()
+    state = campaign.run(session={"versions": run["versions"], "hardware": run["hardware"], "loading": spent(loading)}, wish=spec)
+    tables = Meter()
     verdicts = campaign.all_verdicts()
-    run["seconds"] = {"loading": round(ready - begun, 2), "this_session": round(done - begun, 2), "all_sessions": round(state.seconds, 2),
+    run["seconds"] = {"loading": round(loading["elapsed"], 2), "this_session": round(begun.read()["elapsed"], 2), "all_sessions": round(state.seconds, 2),
                       "sessions": len(state.sessions)}
     run["stages"] = {k: round(v, 2) for k, v in campaign.seconds.items()}
     outcome = _outcome(archive, state, wish, verdicts, run)
     outcome = replace(outcome, hulls=hull_plots(campaign.judges.hull, outcome.rows), notes=(*outcome.notes, *left_out(campaign.judges)))
+    campaign.log("reported", {"report": spent(tables.read())})
     if lookup:
         watch.stage("look-up", 1)
         outcome = replace(outcome, looked_up=looked_up(outcome))
         watch.advance("look-up", 1)
     write_run_toml(folder, asdict(settings), run, spec)
     watch.stage("report", 1)
+    pages = Meter()
+    outcome = replace(outcome, cost=budget(campaign.state, verdicts))
     write_results(folder, outcome)
+    campaign.log("reported", {"report": spent(pages.read())})  # the page itself cannot hold what drawing it took
+    outcome = replace(outcome, cost=budget(campaign.state, verdicts), run=run | {"cost": budget(campaign.state, verdicts)})
+    write_run_toml(folder, asdict(settings), dict(outcome.run), spec)
     watch.advance("report", 1)
     return outcome
+
+
+def spent(reading: Mapping[str, float]) -> dict[str, float]:
+    """A reading of a meter as the log keeps it."""
+    return {"wall": reading["elapsed"], "cpu": reading["cpu"], "peak_mib": reading["peak_mib"]}
 
 
 def looked_up(outcome: Outcome, most: int = 10) -> tuple[str, ...]:
@@ -220,4 +231,4 @@ def _outcome(archive: Archive, state: State, wish: Wish, verdicts: Mapping[str, 
     return Outcome(
         wish=tuple(wish.describe()), not_understood=tuple(p.text for p in wish.not_understood), settings={"sentence": wish.sentence, **state.settings}, run=run,
         funnel=funnel_of(screened | dict(verdicts), sum(len(k) for k in state.rounds.values())), rows=rows, mask=mask, not_checked=not_checked,
-        notes=tuple(english for english, _ in wish.notes), finished=state.finished, stopped=state.stopped)
+        notes=tuple(english for english, _ in wish.notes), finished=state.finished, stopped=state.stopped, cost=budget(state, verdicts))

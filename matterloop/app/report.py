@@ -13,6 +13,7 @@ from ..crystal.symmetry import Symmetry, analyse
 from .figures.funnel import funnel
 from .figures.hull_plot import hull_plot
 from .figures.periodic_table import periodic_table
+from .figures.stage_cost import duration, stage_cost
 from .figures.structure import structure
 
 PICTURES = 12  # structures drawn
@@ -43,7 +44,7 @@ def report(outcome: Outcome) -> str:
         _best(outcome), _hulls(outcome),
         _section("Elements", f'<div class="card scroll">{periodic_table(heat(outcome.rows), outcome.mask)}<p class="faint">Colour: proposals that hold the element. '
                  f'Struck out: left out by the wish or by the default element mask ({escape(", ".join(outcome.mask)) or "none"}); change it with <code>--include</code> and <code>--exclude</code>.</p></div>'),
-        _table(outcome), _not_checked(outcome), _run(outcome),
+        _table(outcome), _cost(outcome), _not_checked(outcome), _run(outcome),
     ]
     return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
             f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>{''.join(parts)}</main><script>{FILTER}</script></body></html>")
@@ -146,6 +147,27 @@ def _table(o: Outcome) -> str:
     more = f'<p class="faint">{len(o.rows) - TABLE} more rows stand in candidates.csv.</p>' if len(o.rows) > TABLE else ""
     return _section("Every candidate and the reasons of its verdict", f'<div class="card"><p><input id="filter" placeholder="filter: formula, group, reason" aria-label="filter the table"></p>'
                     f'<div class="scroll"><table id="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{foot}{more}</div>')
+
+
+def _cost(o: Outcome) -> str:
+    cost = o.cost
+    if not cost or not cost["total"]["cpu_seconds"]:
+        return ""
+    total, counts, per, each = cost["total"], cost["counts"], cost["per_candidate"], cost["cpu_seconds_per"]
+    rows = [(name.replace("_", " "), counts[name], f"{duration(each[name])}" if counts.get(name) and name in each else "–",
+             f"{r['value']:.3g} ({r['low']:.3g} to {r['high']:.3g})" if (r := cost["per_cpu_hour"].get(name)) else "") for name in counts]
+    body = "".join(f'<tr><td>{a}</td><td class="n">{b}</td><td class="n">{c}</td><td class="n">{d}</td></tr>' for a, b, c, d in rows)
+    spread = "".join(f'<tr><td>{words}</td>' + "".join(f'<td class="n">{number(per[name].get(k), digits)}</td>' for k in ("mean", "median", "largest")) + "</tr>"
+                     for name, words, digits in (("relax_cpu_seconds", "CPU seconds of its relaxation", 2), ("evaluations", "evaluations of the potential", 1), ("atoms", "atoms", 1)))
+    times = f" in {total['sessions']} sessions" if total["sessions"] > 1 else ""
+    return _section("What it cost", (
+        f'<div class="card"><p>{duration(total["cpu_seconds"])} of CPU, {duration(total["wall_seconds"])} of wall time{times}, at most {total["peak_mib"]:.0f} MiB; '
+        f'{total["evaluations"]} evaluations of the potential.</p>{stage_cost(cost["stages"], 1000.0)}'
+        f'<p class="faint">Bars: CPU seconds of all threads and of children that ended; lines: wall seconds. Drawing this page is in run.toml only.</p></div>'
+        f'<div class="two"><div class="card scroll"><table><thead><tr><th>candidates</th><th class="n">number</th><th class="n">CPU each</th><th class="n">per CPU-hour (95 %)</th></tr></thead>'
+        f'<tbody>{body}</tbody></table><p class="faint">Stable: on or below the hull of the known phases, whatever distance the wish allows.</p></div>'
+        f'<div class="card scroll"><table><thead><tr><th>per relaxed candidate</th><th class="n">mean</th><th class="n">median</th><th class="n">largest</th></tr></thead><tbody>{spread}</tbody></table>'
+        f'<p class="faint">Crystals relax together; their seconds are shared out by atoms times evaluations.</p></div></div>'))
 
 
 def _not_checked(o: Outcome) -> str:

@@ -141,7 +141,7 @@ def _spread(values: Iterable[float]) -> dict[str, float]:
     import statistics
 
     known = [v for v in values if v == v]
-    return {"mean": statistics.fmean(known), "median": statistics.median(known), "largest": max(known)} if known else {}
+    return {"mean": round(statistics.fmean(known), 4), "median": round(statistics.median(known), 4), "largest": round(max(known), 4)} if known else {}
 
 
 def budget(state: State, verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def budget(state: State, verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
     handled = {"propose": len(proposed), "screen": len(state.screened), "relax": len(worked), "judge": len(state.judged)}
     cpu, wall = sum(s.cpu for s in state.spent.values()), sum(s.wall for s in state.spent.values())
     names = [*STAGES, *(s for s in state.spent if s not in STAGES)]
-    stages = {name: {"wall_seconds": round(s.wall, 3), "cpu_seconds": round(s.cpu, 3), "share_of_cpu": s.cpu / cpu if cpu else 0.0, "peak_mib": s.peak_mib,
+    stages = {name: {"wall_seconds": round(s.wall, 3), "cpu_seconds": round(s.cpu, 3), "share_of_cpu": round(s.cpu / cpu, 4) if cpu else 0.0, "peak_mib": s.peak_mib,
                      **({"candidates": handled[name]} if name in handled else {})}
               for name in names if (s := state.spent.get(name)) is not None}
     evaluations = [r.get("evaluations", math.nan) for r in worked.values()]

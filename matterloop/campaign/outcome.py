@@ -13,6 +13,7 @@ from ..base.errors import BadInput
 from ..crystal.composition import compositions, density, reduced_formula
 from ..crystal.state import Crystals
 from ..crystal.symmetry import analyse
+from .cost import relax_seconds
 from .state import State
 
 FUNNEL = (  # stages in order; a candidate counts in a stage if it passed every check named up to it
@@ -56,6 +57,8 @@ class Row:
     reasons: tuple[Reason, ...]
     crystal: Crystals
     relaxed: bool
+    evaluations: int = 0  # of its relaxation
+    relax_cpu_seconds: float = float("nan")
 
     @property
     def why(self) -> str:
@@ -82,6 +85,7 @@ class Outcome:
     hulls        chemical system -> data for its hull plot (phases, candidates, facets)
     not_checked  sentences: what a reader might believe was checked and was not
     looked_up    sentences: what public databases hold of the best candidates' formulas
+    cost         seconds, evaluations and memory by stage and per candidate, see campaign.cost.budget
     """
 
     wish: tuple[str, ...]
@@ -96,6 +100,7 @@ class Outcome:
     looked_up: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     finished: bool = True
+    cost: Mapping[str, Any] = field(default_factory=dict)
     stopped: str = ""  # why it is not finished: "time", "asked to stop", or empty after a kill
 
     @property
@@ -128,6 +133,7 @@ def rows_of(archive: Archive, campaign: str, state: State, verdicts: Mapping[str
     groups = _symmetry(crystals)
     table = list(zip(candidates, crystals, compositions(crystals), density(crystals).tolist(), groups, strict=True))
     place = {c.key: i for i, c in enumerate(candidates)}
+    seconds = relax_seconds(state)
 
     def order(entry) -> tuple:
         verdict = verdicts.get(entry[0].key)
@@ -136,7 +142,7 @@ def rows_of(archive: Archive, campaign: str, state: State, verdicts: Mapping[str
         partly = covered is not None and covered.value < 1
         return (not good, good and partly, verdict.score if verdict is not None else float("inf"), place[entry[0].key])
 
-    return tuple(_row(i + 1, entry, state, verdicts.get(entry[0].key)) for i, entry in enumerate(sorted(table, key=order)))
+    return tuple(_row(i + 1, entry, state, verdicts.get(entry[0].key), seconds.get(entry[0].key, float("nan"))) for i, entry in enumerate(sorted(table, key=order)))
 
 
 def _symmetry(crystals: Crystals) -> list[tuple[int, str, str]]:
@@ -144,7 +150,7 @@ def _symmetry(crystals: Crystals) -> list[tuple[int, str, str]]:
     return [(0, "?", "?") if isinstance(s, BadInput) else (s.number, s.symbol, s.crystal_system) for s in analyse(crystals, 0.01, on_error="keep")]
 
 
-def _row(rank: int, entry: tuple[Candidate, Crystals, dict[int, int], float, tuple[int, str, str]], state: State, verdict: Verdict | None) -> Row:
+def _row(rank: int, entry: tuple[Candidate, Crystals, dict[int, int], float, tuple[int, str, str]], state: State, verdict: Verdict | None, seconds: float) -> Row:
     candidate, crystal, composition, rho, (number, hm, system) = entry
     record = state.relaxed.get(candidate.key)
     reasons = verdict.reasons if verdict is not None else state.screened.get(candidate.key, ())
@@ -160,16 +166,17 @@ def _row(rank: int, entry: tuple[Candidate, Crystals, dict[int, int], float, tup
         volume_per_atom=float(crystal.volume[0]) / crystal.atoms, density=rho,
         moment=float("nan") if not record or record.get("moment") is None else record["moment"], fmax=record["fmax"] if record else float("nan"),
         steps=record["steps"] if record else 0, source=candidate.source, parents=candidate.parents, about=candidate.about, reasons=reasons,
-        crystal=crystal, relaxed=record is not None)
+        crystal=crystal, relaxed=record is not None, evaluations=(record or state.failed.get(candidate.key, {})).get("evaluations", 0), relax_cpu_seconds=seconds)
 
 
 def flat(row: Row) -> dict[str, Any]:
-    """A row as one line of candidates.csv."""
+    """A row as one line of candidates.csv: what the same seed gives again, so no seconds."""
     return {
         "rank": row.rank, "key": row.key, "kept": row.kept, "formula": row.formula, "space_group": row.space_group, "symbol": row.space_group_symbol,
         "crystal_system": row.crystal_system, "atoms": row.atoms, "energy_per_atom": row.energy, "energy_above_hull": row.energy_above_hull,
         "formation_energy": row.formation_energy, "probability_within_limit": row.probability, "coverage": row.coverage, "borderline": row.borderline,
         "volume_per_atom": row.volume_per_atom, "density": row.density, "moment": row.moment, "fmax": row.fmax, "steps": row.steps,
+        "evaluations": row.evaluations,
         "relaxed": row.relaxed, "source": row.source, "parents": " ".join(row.parents), "prototype": str(row.about.get("prototype", "")),
         "gene": str(row.about.get("gene", "")), "file": f"structures/{row.key}.cif" if row.relaxed else "", "why": row.why,
     }
