@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from .state import State
 
 STAGES = ("load", "propose", "screen", "relax", "judge", "observe", "report")
-STAGE_OF = {"proposed": "propose", "screened": "screen", "relaxed": "relax", "failed": "relax", "judged": "judge", "observed": "observe"}  # event -> what it ends
+STAGE_OF = {"proposed": "propose", "screened": "screen", "relaxed": "relax", "failed": "relax", "judged": "judge", "observed": "observe", "finished": "observe",
+            "stopped": "observe"}  # event -> the stage it ends, where the event does not say
 SOUND = ("volume_per_atom", "shortest_distance", "charge_balance", "relaxation")  # checks that any stable candidate passes
 
 
