@@ -1,6 +1,7 @@
 """Reference phases: what a new crystal must beat, what is already known, and how much of the known world the reference holds.
 
-The shipped tables are made by recipes/reference_elements.py, recipes/reference_compounds.py and recipes/hull_formulas.py; their cards say how.
+The shipped tables are made by recipes/reference_elements.py, recipes/reference_compounds.py, recipes/reference_sevennet.py and recipes/hull_formulas.py; their
+cards say how. Every potential has phases and a hull of its own; energies of raw potentials come onto theirs with corrections (corrections.py).
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from ..base.errors import BadInput, Missing
 from ..crystal.composition import compositions, parse_formula, reduced, reduced_formula
 from ..crystal.state import Crystals
 from ..crystal.wyckoff import Parameters, from_parameters, position
+from .corrections import CORRECTED, RAW, corrected_composition, for_hull, hull_scheme
 from .hull import Hull
 
 Composition = Mapping[int, float]
 RELAXED, PUBLISHED, BUILT, USER = "relaxed", "published geometry, single point", "built by substitution, relaxed", "user's own"
+ELSEWHERE = "geometry of another potential, single point"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +37,8 @@ class Phases:
     names         what to call them: a material id, an element with its structure, a user's own name
     compositions  {atomic number: count} of each, reduced
     energies      (phases,) eV/atom
-    protocols     how each energy was computed: RELAXED, PUBLISHED, BUILT or USER
+    protocols     how each energy was computed: RELAXED, PUBLISHED, BUILT, ELSEWHERE or USER
+    corrections   (phases,) eV/atom of corrections that the energies hold; None: no such energies
     errors        rows that could not be used, as BadInput with file, row and field
     """
 
@@ -46,6 +50,7 @@ class Phases:
     potential: str
     about: Mapping[str, Any]
     errors: tuple[BadInput, ...] = ()
+    corrections: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -62,28 +67,41 @@ class Phases:
             raise Missing("reference phase", sorted(unknown)[0], self.names)
         keep = [i for i, n in enumerate(self.names) if n not in names]
         pick = lambda column: tuple(column[i] for i in keep)
-        return Phases(pick(self.names), pick(self.compositions), self.energies[keep], pick(self.protocols), self.scheme, self.potential, self.about, self.errors)
+        return Phases(pick(self.names), pick(self.compositions), self.energies[keep], pick(self.protocols), self.scheme, self.potential, self.about, self.errors,
+                      None if self.corrections is None else self.corrections[keep])
 
 
 # the shipped reference
 
 
+OWN_TABLE = "reference_"  # a potential with a table of this name judges the geometries of another one beside its own
+
+
+def reference_name(potential: str) -> str:
+    """What the shipped phases of a potential are called, by that name or by the name of its oracle; Missing with the nearest names for a potential without any."""
+    held = shipped.list_shipped()
+    own = {name.removeprefix(OWN_TABLE): shipped.card(name)["potential"] for name in held if name.startswith(OWN_TABLE)}
+    names = {n.removeprefix("compounds_") for n in held if n.startswith("compounds_")} | own.keys()
+    found = potential if potential in names else next((name for name, oracle in own.items() if oracle == potential), None)
+    if found is None:
+        raise Missing("potential with shipped reference phases", potential, {*names, *own.values()})
+    return found
+
+
 @cache
 def _elements(potential: str):
-    return _table("elements", potential)
+    return shipped.read_table(f"elements_{_geometries(potential)}")
 
 
 @cache
 def _compounds(potential: str):
-    return _table("compounds", potential)
+    return shipped.read_table(f"compounds_{_geometries(potential)}")
 
 
-def _table(kind: str, potential: str):
-    name = f"{kind}_{potential}"
-    held = [n.removeprefix(f"{kind}_") for n in shipped.list_shipped() if n.startswith(f"{kind}_")]
-    if name not in shipped.list_shipped():
-        raise Missing("potential with shipped reference phases", potential, held)
-    return shipped.read_table(name)
+def _geometries(potential: str) -> str:
+    """The potential whose geometries and genes serve `potential`: itself, or the one that its own table starts from."""
+    name = reference_name(potential)
+    return shipped.card(OWN_TABLE + name)["geometries_of"] if OWN_TABLE + name in shipped.list_shipped() else name
 
 
 def _card(kind: str, potential: str) -> dict[str, Any]:
@@ -96,8 +114,10 @@ def phases(potential: str = "chgnet") -> Phases:
 
     A compound relaxed by our engine counts with its relaxed energy, any other with its energy at the published geometry, which lies above
     (`about["unrelaxed_offset"]` says by how much). Built ones are called "built-FORMULA-SPACEGROUP": the formula is known, the geometry is
-    ours. Missing for a potential without shipped phases.
+    ours. Energies of a raw potential hold its corrections, see `corrections`. Missing for a potential without shipped phases.
     """
+    if OWN_TABLE + (name := reference_name(potential)) in shipped.list_shipped():
+        return own_phases(shipped.read_table(OWN_TABLE + name), shipped.card(OWN_TABLE + name))
     elements, compounds = _elements(potential), _compounds(potential)
     elements = elements[elements.sound]
     relaxed = np.isfinite(compounds.relaxed_energy_per_atom.to_numpy())
@@ -112,6 +132,17 @@ def phases(potential: str = "chgnet") -> Phases:
         (*({number(e): 1} for e in elements.element), *(dict(zip(z.tolist(), n.tolist(), strict=True)) for z, n in zip(compounds.elements, compounds.counts, strict=True))),
         np.concatenate([elements.energy_per_atom.to_numpy(), energies]), (*[RELAXED] * len(elements), *map(str, compounds.protocol)),
         card["scheme"], potential, about)
+
+
+def own_phases(table, card: Mapping[str, Any]) -> Phases:
+    """Phases of a table made by recipes/reference_sevennet.py: relaxed energy where there is one, corrections of the table added to both."""
+    relaxed = np.isfinite(table.relaxed_energy_per_atom.to_numpy())
+    corrections = table.correction_per_atom.to_numpy(dtype=np.float64)
+    energies = np.where(relaxed, table.relaxed_energy_per_atom, table.energy_per_atom) + corrections
+    counted = {str(k): int(n) for k, n in table.protocol.value_counts().items() if n}
+    about = {"phases": len(table), "protocols": counted, "tables": {card["name"]: card["sha256"]}, "corrections": card.get("corrections", "")}
+    return Phases(tuple(table.material_id), tuple(parse_formula(f) for f in table.formula), energies, tuple(map(str, table.protocol)), card["scheme"], card["potential"],
+                  about, corrections=corrections)
 
 
 @cache
@@ -192,7 +223,8 @@ def user_phases(path: str | Path, *, scheme: str = "", potential: str = "") -> P
     """Own phases from a CSV, Parquet or JSON table, row by row; rows that cannot be used stand in `errors`, the rest goes on.
 
     Columns: `formula`, or `structure` (a structure file, relative to the table); `energy_per_atom` in eV/atom; `scheme`, what the energies mean
-    ("mp2020", "mp-raw", ...); optional `potential` and `name`. JSON is a list of objects or an object of columns.
+    ("mp2020", "mp-raw", ...); optional `potential` and `name`. JSON is a list of objects or an object of columns. Raw energies of the Materials Project's
+    settings ("mp-raw") get their corrections here and are "mp-raw+mp2020" from then on; compounds of O or S need their structure for that.
 
     scheme, potential   what the hull is for: a row of another one is an error. Where empty, the first good row decides.
     BadInput naming the file for one that is no such table, lacks a column, or has no usable row.
@@ -205,11 +237,13 @@ def user_phases(path: str | Path, *, scheme: str = "", potential: str = "") -> P
             raise BadInput(f"has no column {COLUMNS[key][0]!r}; its columns are {', '.join(map(str, records.columns)) or 'none'}", str(path))
     if found["formula"] is None and found["structure"] is None:
         raise BadInput("has neither a column 'formula' nor 'structure'", str(path))
-    names, listed, energies, errors = [], [], [], []
+    names, listed, energies, errors, added = [], [], [], [], []
     for row, record in enumerate(records.to_dict("records"), 1):
         cell = {key: record.get(column) for key, column in found.items() if column is not None}
         try:
             composition, energy, row_scheme, row_potential = _user_row(cell, path, row)
+            correction = _user_correction(composition, cell, path, row) if row_scheme == RAW else 0.0
+            row_scheme = hull_scheme(row_scheme)
             for field, value, wanted in (("scheme", row_scheme, scheme), ("potential", row_potential, potential)):
                 if wanted and value and value != wanted:
                     raise _bad(f"is {value!r}, the hull is of {wanted!r}; energies of different kinds cannot share a hull", path, row, field)
@@ -219,11 +253,13 @@ def user_phases(path: str | Path, *, scheme: str = "", potential: str = "") -> P
         scheme, potential = scheme or row_scheme, potential or row_potential
         names.append(_text(cell.get("name")) or f"{path.name} row {row}")
         listed.append(composition)
-        energies.append(energy)
+        energies.append(energy + correction)
+        added.append(correction)
     if not names:
         raise BadInput(f"no row could be used{': ' + str(errors[0]) if errors else ', the table is empty'}", str(path))
     about = {"file": str(path), "rows": len(records), "errors": tuple(map(str, errors))}
-    return Phases(tuple(names), tuple(listed), np.array(energies), (USER,) * len(names), scheme, potential or "unknown", about, tuple(errors))
+    return Phases(tuple(names), tuple(listed), np.array(energies), (USER,) * len(names), scheme, potential or "unknown", about, tuple(errors),
+                  np.array(added) if scheme == CORRECTED else None)
 
 
 def user_reference(path: str | Path, *, scheme: str = "", potential: str = "", beside_shipped: bool = False) -> Hull:
@@ -292,14 +328,31 @@ def _user_row(cell: Mapping[str, Any], path: Path, row: int) -> tuple[dict[int, 
     return composition, energy, scheme, _text(cell.get("potential"))
 
 
-def _composition_of_file(file: Path, path: Path, row: int) -> dict[int, int]:
+def _user_correction(composition: Mapping[int, int], cell: Mapping[str, Any], path: Path, row: int) -> float:
+    """eV/atom to be added to a raw energy; BadInput where the structure would decide and is not given."""
+    if file := _text(cell.get("structure")):
+        crystal = _crystal_of_file(path.parent / file, path, row)
+        if dict(reduced(compositions(crystal)[0])) != dict(composition):
+            raise _bad(f"{file} is {reduced_formula(compositions(crystal)[0])}, the formula says {reduced_formula(composition)}", path, row, "structure")
+        return float(for_hull(RAW, crystal, [0.0])[0][0]) / crystal.atoms
+    known = corrected_composition(composition)
+    if known is None:
+        raise _bad(f"raw energies of compounds of O or S need the structure for their corrections; add a column 'structure', or correct them and call them {CORRECTED!r}", path, row, "scheme")
+    return known
+
+
+def _crystal_of_file(file: Path, path: Path, row: int) -> Crystals:
     from ..crystal.formats import read
 
     result = read(file)
     if len(result) != 1:
         why = str(result.errors[0]) if result.errors else f"{file} holds {len(result)} structures, one is wanted"
         raise _bad(why, path, row, "structure")
-    return dict(reduced(compositions(result.crystals)[0]))
+    return result.crystals.bare()
+
+
+def _composition_of_file(file: Path, path: Path, row: int) -> dict[int, int]:
+    return dict(reduced(compositions(_crystal_of_file(file, path, row))[0]))
 
 
 # coverage: how many of the phases that the Materials Project's hull names are in the reference
@@ -400,6 +453,11 @@ def _fractions(composition: str | Composition | Iterable[int]) -> dict[int, floa
 def _held(potential: str) -> dict[str, frozenset[int]]:
     """{formula, or symbol of an element: space groups in which the reference holds it}."""
     held: dict[str, set[int]] = {}
+    if OWN_TABLE + (name := reference_name(potential)) in shipped.list_shipped():
+        table = shipped.read_table(OWN_TABLE + name, columns=["formula", "space_group"])
+        for formula, group in zip(table.formula, table.space_group, strict=True):
+            held.setdefault(formula, set()).add(int(group))
+        return {formula: frozenset(groups) for formula, groups in held.items()}
     elements, compounds = _elements(potential), _compounds(potential)
     for formula, group in [*zip(elements.element, elements.space_group), *zip(compounds.formula, compounds.space_group), *zip(compounds.formula, compounds.relaxed_space_group)]:
         held.setdefault(formula, set()).add(int(group))
