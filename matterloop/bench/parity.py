@@ -14,7 +14,7 @@ from ..crystal.formats_frame import assemble
 from ..crystal.state import Crystals
 
 MP20 = "mp20_biternary_val_test"
-FILES = ((MP20, "test.csv.gz"), (MP20, "val.csv.gz"), ("mpts52_val_test", "val.csv.gz"), ("mpts52_val_test", "test.csv.gz"))
+FILES = ((MP20, "test.csv.gz"), (MP20, "val.csv.gz"), ("mpts52_val_test", "val.csv.gz"))
 LARGEST = 100  # atoms
 
 
