@@ -61,7 +61,7 @@ WEIGHTS = {
     "0.3.0": ("0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar", "d14ab7c0f093efe64b60a7bcd540bca10e74fb7f46c86108a079af60524659d1", "mp2020"),
     "r2scan": ("r2scan/chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar", "8eba3db0f35a2788bb3ae22885ad340591e27996f213c6643af522a633b50dad", "mp-r2scan"),
 }
-BLOCK = 5000  # atoms whose neighbours are searched together
+BLOCK = 5000  # atoms whose neighbours are searched together; a few seconds of work
 PAIRS = 40_000  # bonds and angles evaluated together on a CPU, about 16 KiB each
 SUPPORTED = (*range(1, 84), *range(89, 95))  # elements of MPtrj: H to Bi and Ac to Pu
 
@@ -178,21 +178,26 @@ class CHGNetOracle:
         return Labels(energy, forces, stress, None, magmoms)
 
     def _compiled(self, crystals: Crystals) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Energies, forces, stresses and moments by the compiled engine."""
-        energy, forces, virial, magmoms, status, _ = self.kernel(crystals, torch.get_num_threads())
-        if bool((status != chgnet_kernel.FINE).any()):
-            self._refuse(crystals, int((status != chgnet_kernel.FINE).nonzero()[0, 0]))
+        """Energies, forces, stresses and moments by the compiled engine, a block at a time: between blocks Python hears Ctrl-C."""
+        parts, before = [], 0
+        for block in crystals.split(BLOCK) if crystals.atoms > BLOCK else [crystals]:
+            *part, status, _ = self.kernel(block, torch.get_num_threads())
+            if bool((status != chgnet_kernel.FINE).any()):
+                self._refuse(block, int((status != chgnet_kernel.FINE).nonzero()[0, 0]), before)
+            parts.append(part)
+            before += len(block)
+        energy, forces, virial, magmoms = parts[0] if len(parts) == 1 else (torch.cat(column) for column in zip(*parts, strict=True))
         energy = energy + segment_sum(self.reference[crystals.species - 1], crystals.owner, len(crystals))
         return energy, forces, (virial + virial.mT) / (2 * crystals.volume[:, None, None]), magmoms
 
-    def _refuse(self, crystals: Crystals, which: int) -> None:
-        """BadInput that says why a crystal could not be evaluated."""
+    def _refuse(self, crystals: Crystals, which: int, before: int) -> None:
+        """BadInput that says why a crystal could not be evaluated; it is counted from `before`."""
         one = crystals[which]
         try:
             Bonds.of(one, self.radius, self.near_radius).refuse(one, 0)
         except BadInput as error:
-            raise BadInput(error.message, f"crystal {which}") from None
-        raise BadInput(f"{one.atoms} atoms need more memory than there is", f"crystal {which}")
+            raise BadInput(error.message, f"crystal {before + which}") from None
+        raise BadInput(f"{one.atoms} atoms need more memory than there is", f"crystal {before + which}")
 
     def _parts(self, crystals: Crystals) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Labels of consecutive batches that fit `batch_atoms` and the number of pairs."""
