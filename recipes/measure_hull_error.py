@@ -1,9 +1,10 @@
 """Measure how far CHGNet's distance to the convex hull lies from first principles, as shipped/hull_error_chgnet.json with its card.
 
-    python recipes/measure_hull_error.py relax fit [--count 1500] [--seconds S] [--work runs/hull_error] [--data-dir DIR]
+    python recipes/measure_hull_error.py restore relax fit [--count 1500] [--seconds S] [--work runs/hull_error] [--data-dir DIR]
 
 `relax` relaxes structures of the WBM data set (made by substitution, not in CHGNet's training set, which is the Materials Project's) and resumes from the work
-folder; `fit` measures their distances to two hulls of the same formulas, one in CHGNet's energies and one in the Materials Project's, and prints how well
+folder, which `restore` refills from shipped/wbm_chgnet.parquet; `fit` ships those energies, measures their distances to two hulls of the same formulas, one in
+CHGNet's energies and one in the Materials Project's, and prints how well
 probabilities learnt on one half of the chemical systems hold on the other half. Run `fit` again when the reference tables have changed.
 
 Energy schemes. WBM's formation energies and those of matbench_mp_e_form both carry the Materials Project's corrections of before 2021 ("legacy"), CHGNet
@@ -27,21 +28,25 @@ import numpy as np
 import pandas as pd
 from hull_formulas import SOURCE as MATBENCH
 from hull_formulas import lowest_of
-from reference_common import append, find_folder, potential_facts, read_lines
+from reference_common import append, append_many, find_folder, potential_facts, read_lines, write_table
+from reference_restore import agree
 
 from matterloop.app.verbs import wilson
+from matterloop.archive import shipped
 from matterloop.archive.files import replacing
 from matterloop.archive.shipped import SHIPPED, write_card
 from matterloop.base.elements import number, symbol
 from matterloop.base.registry import load
 from matterloop.crystal.composition import compositions, reduced
 from matterloop.crystal.formats import read_table
+from matterloop.crystal.state import Crystals
 from matterloop.judge.stability import HullError
 from matterloop.measure.hull import Hull
 from matterloop.measure.reference import phases
 from matterloop.measure.relax import relax as minimise
 
 PROTOCOL = {"optimizer": "lbfgs", "fmax": 0.05, "smax": 0.003, "steps": 300, "keep_symmetry": True}  # as a campaign relaxes
+ENERGIES = "wbm_chgnet"
 WBM = "wbm_10k/val.csv.gz"
 MP20 = "mp20_biternary_val_test/val.csv.gz"
 MOST_ATOMS = 24
@@ -52,10 +57,31 @@ CREDIT = ("WBM: Wang, Botti, Marques, npj Comput. Mater. 7, 12 (2021) (CC-BY 4.0
           "Materials Project (CC-BY 4.0) in matbench_mp_e_form (Dunn et al., npj Comput. Mater. 6, 138 (2020), MIT); CHGNet 0.3.0 (Deng et al., 2023)")
 
 
+def structures(data_dir: Path) -> Crystals:
+    """The WBM structures of the data set, with their formation energies."""
+    return read_table(data_dir / WBM, id_column=None, columns={"formation_energy_per_atom": "formation_energy_per_atom"}).crystals
+
+
+def record(row: int, before: Crystals, dft: float) -> dict:
+    """What is known of a structure before it is relaxed; part of its line."""
+    return {"row": row, "composition": reduced(compositions(before)[0]), "atoms": before.atoms, "dft_formation_energy": dft}
+
+
+def restore(data_dir: Path, work: Path) -> None:
+    """Refill the work file from the energies that ship; BadInput where other weights or settings made them."""
+    agree(ENERGIES, PROTOCOL, SHIPPED)
+    crystals, done = structures(data_dir), {x["row"] for x in read_lines(work / "relaxed.jsonl")}
+    dft = crystals.get("formation_energy_per_atom").tolist()
+    rows = [r for r in shipped.read_table(ENERGIES).itertuples() if r.row not in done]
+    append_many(work / "relaxed.jsonl", [
+        {**record(r.row, crystals[r.row], dft[r.row]), "energy_per_atom": r.energy_per_atom, "converged": r.converged, "failed": r.failed, "steps": r.steps, "strain": r.strain}
+        for r in rows])
+    print(f"{len(rows)} lines restored", flush=True)
+
+
 def relax(data_dir: Path, work: Path, count: int, seconds: float) -> None:
     """Relax `count` random WBM structures of at most MOST_ATOMS atoms; one line each as it is done."""
-    begun, file = time.monotonic(), work / "relaxed.jsonl"
-    crystals = read_table(data_dir / WBM, id_column=None, columns={"formation_energy_per_atom": "formation_energy_per_atom"}).crystals
+    begun, file, crystals = time.monotonic(), work / "relaxed.jsonl", structures(data_dir)
     order = [i for i in np.random.default_rng(0).permutation(len(crystals)).tolist() if int(crystals.counts[i]) <= MOST_ATOMS][:count]
     done = {line["row"] for line in read_lines(file)}
     todo = [i for i in order if i not in done]
@@ -68,9 +94,17 @@ def relax(data_dir: Path, work: Path, count: int, seconds: float) -> None:
         batch, dft = crystals[part].bare(), crystals[part].get("formation_energy_per_atom").tolist()
         for i, one, before, known in zip(part, minimise(batch, oracle, **PROTOCOL), batch, dft, strict=True):
             strain = float(one.crystal.volume[0] / before.volume[0]) ** (1 / 3) - 1
-            append(file, {"row": i, "composition": reduced(compositions(before)[0]), "atoms": before.atoms, "energy_per_atom": one.energy_per_atom,
-                          "converged": one.converged, "failed": one.failed, "steps": one.steps, "strain": strain, "dft_formation_energy": known})
+            append(file, {**record(i, before, known), "energy_per_atom": one.energy_per_atom, "converged": one.converged, "failed": one.failed, "steps": one.steps, "strain": strain})
         print(f"{start + len(part)} of {len(todo)}, {time.monotonic() - begun:.0f} s", flush=True)
+
+
+def ship_energies(work: Path) -> None:
+    """Write shipped/wbm_chgnet.parquet: what our engine computed, by row of the data set."""
+    lines = sorted(read_lines(work / "relaxed.jsonl"), key=lambda x: x["row"])
+    frame = pd.DataFrame([{k: x[k] for k in ("row", "energy_per_atom", "converged", "failed", "steps", "strain")} for x in lines])
+    write_table(ENERGIES, frame.astype({"row": np.int32, "steps": np.int16, "strain": np.float32}), {
+        "what": f"CHGNet energies of relaxed structures of {WBM}: eV/atom by row of that file (from 0); strain: cube root of the volume's change",
+        "made_by": "recipes/measure_hull_error.py relax fit", "credit": CREDIT, "protocol": f"relaxed from the published geometry, {PROTOCOL}", **potential_facts()})
 
 
 def hulls(data_dir: Path) -> tuple[Hull, Hull]:
@@ -132,7 +166,8 @@ def trained_on(data_dir: Path, hull: Hull) -> dict:
 
 
 def fit(data_dir: Path, work: Path) -> None:
-    """Measure the errors, print how they behave, write the shipped file and its card."""
+    """Measure the errors, print how they behave, write the shipped files and their cards."""
+    ship_energies(work)
     lines = [x for x in read_lines(work / "relaxed.jsonl") if x["converged"] and not x["failed"]]
     chgnet, dft = hulls(data_dir)
     formulas = [{z: n for z, n in x["composition"]} for x in lines]
@@ -176,7 +211,7 @@ def fit(data_dir: Path, work: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stages", nargs="+", choices=("relax", "fit"))
+    parser.add_argument("stages", nargs="+", choices=("restore", "relax", "fit"))
     parser.add_argument("--count", type=int, default=1500)
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--work", type=Path, default=Path("runs/hull_error"))
@@ -185,6 +220,8 @@ def main() -> None:
     data_dir = find_folder(args.data_dir)
     if data_dir is None:
         raise SystemExit("the data sets are not here; give --data-dir or set MATTERLOOP_DATA")
+    if "restore" in args.stages:
+        restore(data_dir, args.work)
     if "relax" in args.stages:
         relax(data_dir, args.work, args.count, args.seconds)
     if "fit" in args.stages:

@@ -21,7 +21,7 @@ import torch
 from reference_common import LADDER, SYMPREC, append, append_many, find_folder, read_lines
 from reference_restore import restore
 from reference_structures import crystals_of, read, structures
-from reference_table import element_energies, endings, good, write
+from reference_table import element_energies, ended, endings, write
 
 from matterloop.archive.files import replacing
 from matterloop.base import elements as periodic_table
@@ -151,7 +151,7 @@ def retry(work: Path, until: float) -> None:
     """Take what did not end well up the ladder, rung by rung."""
     frame, single = structures(work).set_index("material_id", drop=False), {x["material_id"]: x for x in read_lines(work / "singles.jsonl")}
     for rung in range(1, len(LADDER)):
-        bad = [m for m, x in endings(work, single).items() if x.get("rung", 0) < rung and good(x, single[m]["energy_per_atom"])]
+        bad = [m for m, x in endings(work, single).items() if x.get("rung", 0) < rung and ended(x, single[m]["energy_per_atom"])]
         climb(work, frame.loc[bad], rung, until, 100)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ from matterloop.represent.wyckoff_gene import Gene
 
 BUILT_NEAR = 0.1  # eV/atom above the hull of all other phases: farther up a built phase has the wrong structure
 BELIEVED = 0.25  # eV/atom by which its formation energy may differ from the published one (of older corrections): farther off it is not that phase
-DEEPEST = 0.5  # eV/atom a relaxation may gain
+DEEPEST = 0.5  # eV/atom a relaxation may gain; beyond that it ended in another structure
+HOLE = 0.05  # eV/atom below the hull of all other phases: what fell so far and ends there is a hole of the potential
 
 
 def element_energies(work: Path) -> dict[int, float]:
@@ -36,15 +38,20 @@ def element_energies(work: Path) -> dict[int, float]:
     return out
 
 
-def good(x: dict, published: float) -> str:
-    """"" if a relaxation may stand in the table, else why not."""
+def ended(x: dict, published: float) -> str:
+    """"" if a relaxation came to a good end, else why not."""
     if x["status"] == "failed":
         return f"failed: {x['reason']}"
     if x["status"] == "steps":
         return "not converged"
+    return "ended above the published geometry" if x["energy_per_atom"] > published + 0.002 else ""
+
+
+def good(x: dict, published: float) -> str:
+    """"" if a relaxation came to a good end near the published geometry, else why not."""
+    if why := ended(x, published):
+        return why
     fall = published - x["energy_per_atom"]
-    if fall < -0.002:
-        return "ended above the published geometry"
     return "" if fall < DEEPEST else f"fell by more than {DEEPEST} eV/atom: a hole of the potential, not a relaxation"
 
 
@@ -104,9 +111,24 @@ def endings(work: Path, single: dict[str, dict]) -> dict[str, dict]:
     out: dict[str, dict] = {}
     for x in read_lines(work / "relaxed.jsonl"):
         name = x["material_id"]
-        if name not in out or good(out[name], single[name]["energy_per_atom"]):
+        if name not in out or ended(out[name], single[name]["energy_per_atom"]):
             out[name] = x
     return out
+
+
+def far_falls(work: Path, names: Iterable[str], listed: list[dict], published: list[float], relaxed: dict[str, dict]) -> dict[str, float]:
+    """{material id: distance in eV/atom to the hull of all other phases} of the relaxations that fell by more than DEEPEST.
+
+    Most of them started from a geometry far from any minimum and ended above the hull, as a relaxation should; one that ends below it found a hole.
+    """
+    sound = {m: x["energy_per_atom"] for m, x in relaxed.items() if not ended(x, np.inf)}
+    falls = [e - sound.get(m, e) for m, e in zip(names, published, strict=True)]
+    elements = element_energies(work)
+    held = [e - fall * (0 < fall < DEEPEST) for e, fall in zip(published, falls, strict=True)]
+    hull = Hull([*listed, *({z: 1} for z in elements)], [*held, *elements.values()], [*names, *map(str, elements)], "mp2020", "chgnet")
+    rows = [i for i, fall in enumerate(falls) if fall >= DEEPEST]
+    above = hull.energy_above([listed[i] for i in rows], [held[i] - falls[i] for i in rows], missing="report").above if rows else []
+    return {list(names)[i]: float(a) for i, a in zip(rows, above, strict=True)}
 
 
 def write(work: Path, data_dir: Path) -> None:
@@ -119,8 +141,9 @@ def write(work: Path, data_dir: Path) -> None:
     relaxed = endings(work, single)
     left_out = {m: single[m]["failed"] for m in frame.material_id if "failed" in single.get(m, {})}
     frame = frame[[m in single and m not in left_out for m in frame.material_id]].reset_index(drop=True)
-    rows, unfit, tried = [], {}, 0
-    for r, composition in zip(frame.itertuples(), compositions(crystals_of(frame)), strict=True):
+    rows, unfit, tried, listed = [], {}, 0, compositions(crystals_of(frame))
+    far = far_falls(work, frame.material_id, listed, [single[m]["energy_per_atom"] for m in frame.material_id], relaxed)
+    for r, composition in zip(frame.itertuples(), listed, strict=True):
         one, g, x = single[r.material_id], known.get(r.material_id, {}), relaxed.get(r.material_id)
         counts = reduced(composition)
         row = {
@@ -131,8 +154,10 @@ def write(work: Path, data_dir: Path) -> None:
             "relaxed_gene": "", "sites": "", "lattice": None, "parameters": None}
         if x is not None:
             tried += 1
-            if why := good(x, one["energy_per_atom"]):
+            if why := ended(x, one["energy_per_atom"]):
                 unfit[r.material_id] = why
+            elif (above := far.get(r.material_id, 0.0)) < -HOLE:
+                unfit[r.material_id] = f"fell by more than {DEEPEST} eV/atom, to {-above:.2f} below the hull of all other phases: a hole of the potential"
             else:
                 row |= {"protocol": RELAXED, **relaxed_columns(x), "relaxed_gene": "" if x["gene"] == row["gene"] else x["gene"]}
         rows.append(row)
@@ -152,7 +177,8 @@ def write(work: Path, data_dir: Path) -> None:
         "ladder": {"rungs": len(LADDER), "settings": [str(s) for s in LADDER[1:]],
                    "structures": [[x["material_id"] for x in used if x.get("rung", 0) == k] for k in range(1, len(LADDER))]},
         "relaxations_not_used": {"tried": tried, "not_used": len(unfit), **pd.Series([kind_of(w) for w in unfit.values()], dtype=str).value_counts().to_dict()},
-        "not_relaxed": dict(sorted(unfit.items()))}
+        "not_relaxed": dict(sorted(unfit.items())),
+        f"relaxed_and_fell_by_more_than_{DEEPEST}_eV_per_atom": {m: f"ended {above:.3f} eV/atom above the hull of all other phases" for m, above in sorted(far.items()) if m not in unfit}}
     write_table("compounds_chgnet", table, {
         "what": "CHGNet energies of Materials Project structures, their geometry where our engine has relaxed it, and phases built where the data have a formula only",
         "protocol": f"energy_per_atom: published geometry, single point; relaxed_energy_per_atom: symmetry kept, cell free, {PROTOCOL}, and up the ladder in facts where that did not end well; built: elements put into a "

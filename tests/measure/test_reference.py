@@ -382,9 +382,9 @@ def test_the_first_relaxation_that_ends_well_is_taken_and_only_the_others_go_up_
     line = lambda name, rung, status, energy: {"material_id": name, "rung": rung, "status": status, "reason": "", "energy_per_atom": energy, "steps": 3}
     common.append_many(tmp_path / "singles.jsonl", [{"material_id": m, "energy_per_atom": -1.0} for m in "abc"])
     common.append_many(tmp_path / "relaxed.jsonl", [
-        line("a", 0, "converged", -1.1), line("b", 0, "steps", -1.2), line("c", 0, "converged", -0.9), line("b", 1, "converged", -1.3), line("c", 1, "converged", -1.9)])
+        line("a", 0, "converged", -1.1), line("b", 0, "steps", -1.2), line("c", 0, "converged", -0.9), line("b", 1, "converged", -1.3), line("c", 1, "converged", -0.99)])
     single = {x["material_id"]: x for x in common.read_lines(tmp_path / "singles.jsonl")}
-    assert {m: x["energy_per_atom"] for m, x in compounds.endings(tmp_path, single).items()} == {"a": -1.1, "b": -1.3, "c": -1.9}
+    assert {m: x["energy_per_atom"] for m, x in compounds.endings(tmp_path, single).items()} == {"a": -1.1, "b": -1.3, "c": -0.99}
     climbed = []
     monkeypatch.setattr(compounds, "structures", lambda work: pd.DataFrame({"material_id": list("abc")}))
     monkeypatch.setattr(compounds, "climb", lambda work, rest, rung, until, batch: climbed.append((rung, "".join(rest.material_id))))
