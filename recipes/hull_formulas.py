@@ -84,7 +84,7 @@ def facets_of(hull: Hull, systems: list[tuple[int, ...]]) -> list[tuple[int, ...
     """Corners, as sorted numbers of phases, of every facet of `systems` but the one of the bare elements."""
     out, begin = [], time.monotonic()
     for n, system in enumerate(systems):
-        place = hull._system(system, None)
+        place = hull._system(system)
         hull._cache.clear() if n % 1000 == 999 else None
         if place.facets.corners is None:
             continue

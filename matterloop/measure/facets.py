@@ -59,7 +59,7 @@ class Facets:
     def decompose(self, x: np.ndarray) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
         """Hull energies (q,) in eV/atom at compositions `x` (q, k), and for each the phases below it and their shares (atomic, summing to 1)."""
         if self.corners is None:
-            answers = [self._programme(row) for row in x]
+            answers = [(np.arange(len(self.energies)), self.programme(row)) for row in x]
         else:
             height = x @ self.planes.T
             best = height.argmax(1)
@@ -82,13 +82,14 @@ class Facets:
         from scipy.optimize import nnls
 
         share, rest = nnls(self.fractions[phases].T, x)
-        return (phases, share) if rest < 1e-8 else self._programme(x)
+        return (phases, share) if rest < 1e-8 else (np.arange(len(self.energies)), self.programme(x))
 
-    def _programme(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def programme(self, x: np.ndarray) -> np.ndarray:
+        """(p,) shares of the lowest mixture at one composition `x` (k,), by scipy's linear program."""
         from scipy.optimize import linprog
 
         answer = linprog(self.energies, A_eq=self.fractions.T, b_eq=x, bounds=(0, None), method="highs-ds")
-        return np.arange(len(self.energies)), answer.x
+        return answer.x
 
     @property
     def vertices(self) -> np.ndarray:

@@ -16,7 +16,9 @@ import numpy as np
 from ..base.elements import symbol
 from ..base.errors import BadInput
 from ..base.registry import Card
-from .facets import Facets
+from .facets import TOLERANCE, Facets
+from .rivals import Rivals
+from .simplex import lowest_mixtures, ordered_sum
 
 CARD = Card(
     name="hull",
@@ -26,13 +28,14 @@ CARD = Card(
     year=2008,
     capabilities=("energy_above_hull", "formation_energy", "decomposition", "plot_data"),
     keeps=("permutation", "supercell"),
-    differs=("facets are found per chemical system when first asked for, among phases stable in the subsystems", "no grand potential and no entropy"),
+    differs=("a distance is a linear program over the phases of its chemical system, so that no hull is built for it; facets are found for diagrams only",
+             "no grand potential and no entropy"),
     summary="own convex hull per potential and energy scheme; distances, decompositions, plot data",
 )
 
 Composition = Mapping[int, float]
 Key = tuple[tuple[int, float], ...]
-NEGATIVE = -1e-11  # eV/atom; a formation energy above this cannot shape the hull
+BATCH = 2**18  # phases times queries that are worked on at once
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Distances:
 
 
 class Hull:
-    """Hull of all phases of one potential; chemical systems are built when first asked for and kept.
+    """Hull of all phases of one potential. Distances need no facets; those of a chemical system are built when a diagram asks for them, and kept.
 
     compositions  [{atomic number: count}] of every phase, any multiple of the formula unit
     energies      (phases,) eV/atom, not formation energies unless all are
@@ -83,7 +86,8 @@ class Hull:
             self._members.setdefault(tuple(z for z, _ in key), []).append(i)
             if key not in self._lowest or self.energies[i] < self.energies[self._lowest[key]]:
                 self._lowest[key] = i
-        self._cache: dict[tuple[tuple[int, ...], Key | None], _System] = {}
+        self._rivals = Rivals(self.fractions, self.energies, self._lowest)
+        self._cache: dict[tuple[int, ...], _System] = {}
 
     def __len__(self) -> int:
         return len(self.names)
@@ -125,23 +129,18 @@ class Hull:
         fractions = [_fractions(c, f"query {i}") for i, c in enumerate(compositions)]
         keys = [_key(f) for f in fractions]
         above, parts, reasons = np.full(len(keys), np.nan), [()] * len(keys), [""] * len(keys)
-        groups: dict[tuple, list[int]] = {}
+        good = []
         for i, key in enumerate(keys):
             if why := self._refusal(key, energies[i]):
                 if missing == "raise":
                     raise BadInput(why, f"query {i}")
                 reasons[i] = why
             else:
-                groups.setdefault(self._address(key, other_compositions), []).append(i)
-        for (system, without), rows in groups.items():
-            place = self._system(system, without)
-            x = np.array([list(fractions[i].values()) for i in rows])
-            floor, answers = place.facets.decompose(x)
-            reference = x @ self._reference(system)
-            for row, (i, (phases, shares)) in enumerate(zip(rows, answers, strict=True)):
-                above[i] = energies[i] - reference[row] - floor[row]
-                order = np.argsort(-shares, kind="stable")
-                parts[i] = tuple((self.names[place.phases[phases[j]]], float(shares[j])) for j in order)
+                good.append(i)
+        for part in self._parts(good, keys):
+            for i, floor, mixture in self._floors(part, fractions, keys, other_compositions):
+                above[i] = energies[i] - floor
+                parts[i] = tuple((self.names[phase], share) for phase, share in mixture)
         return Distances(above, tuple(parts), tuple(reasons))
 
     def formation_energy(self, compositions: Sequence[Composition], energies: Sequence[float]) -> np.ndarray:
@@ -171,7 +170,7 @@ class Hull:
         grown = Hull([*self.fractions, *more.fractions], np.concatenate([self.energies, more.energies]), [*self.names, *more.names],
                      self.scheme, self.potential, self.about)
         touched = [frozenset(s) for s in more._members]
-        grown._cache = {a: place for a, place in self._cache.items() if not any(t <= set(a[0]) for t in touched)}
+        grown._cache = {system: place for system, place in self._cache.items() if not any(t <= set(system) for t in touched)}
         return grown
 
     # data for figures
@@ -185,7 +184,7 @@ class Hull:
         system = tuple(sorted(set(elements)))
         if lacking := [z for z in system if ((z, 1.0),) not in self._lowest]:
             raise BadInput(f"no elemental reference for {', '.join(map(symbol, lacking))}, so {_text(system)} has no hull", "hull")
-        place = self._system(system, None)
+        place = self._system(system)
         if place.facets.corners is None:
             raise BadInput(f"{len(system)} elements have no list of facets; ask for 5 at most", "hull")
         entries = self._entries(system)
@@ -221,18 +220,6 @@ class Hull:
             return f"no elemental reference for {', '.join(lacking)}, so {_text(system)} has no hull"
         return "" if np.isfinite(energy) else f"the energy is {energy}"
 
-    def _address(self, key: Key, other_compositions: bool) -> tuple[tuple[int, ...], Key | None]:
-        """Chemical system of a composition and, where it matters, the composition to leave out."""
-        system = tuple(z for z, _ in key)
-        if not other_compositions or len(system) == 1 or key not in self._lowest:
-            return system, None
-        place = self._system(system, None)
-        on_hull = self._lowest[key] in place.corner_phases
-        return system, key if on_hull else None
-
-    def _reference(self, system: tuple[int, ...]) -> np.ndarray:
-        return np.array([self.energies[self._lowest[((z, 1.0),)]] for z in system])
-
     def _entries(self, system: tuple[int, ...]) -> list[int]:
         """All phases whose elements lie in `system`."""
         if 2 ** len(system) > len(self._members):
@@ -241,33 +228,73 @@ class Hull:
             inside = [s for k in range(1, len(system) + 1) for s in combinations(system, k)]
         return sorted(i for s in inside for i in self._members.get(s, ()))
 
-    def _system(self, system: tuple[int, ...], without: Key | None) -> _System:
-        address = (system, without)
-        if address not in self._cache:
-            self._cache[address] = self._build(system, without)
-        return self._cache[address]
+    def _parts(self, queries: list[int], keys: Sequence[Key]) -> Iterable[list[int]]:
+        """Queries in groups of systems of about as many phases, so that little of a group's arrays is filling."""
+        size = {i: len(self._rivals.phases(tuple(z for z, _ in keys[i]))) for i in queries}
+        part: list[int] = []
+        for i in sorted(queries, key=size.__getitem__, reverse=True):
+            if part and (len(part) + 1) * size[part[0]] > BATCH:
+                yield part
+                part = []
+            part.append(i)
+        if part:
+            yield part
 
-    def _build(self, system: tuple[int, ...], without: Key | None) -> _System:
-        corners = [self._lowest[((z, 1.0),)] for z in system]
-        if len(system) <= 3:
-            rivals = self._entries(system)
-        else:  # what is unstable in a subsystem is no corner here
-            rivals = list(self._members.get(system, ()))
-            for part in combinations(system, len(system) - 1):
-                rivals += self._system(part, None).corner_phases
-        rivals = sorted({i for i in rivals if self._lowest[self.keys[i]] == i and self.keys[i] != without and i not in corners})
-        phases = np.array(corners + rivals)
-        column = {z: j for j, z in enumerate(system)}
-        x = np.zeros((len(phases), len(system)))
-        for row, i in enumerate(phases):
-            for z, n in self.fractions[i].items():
-                x[row, column[z]] = n
-        energies = self.energies[phases] - x @ self._reference(system)
-        energies[: len(system)] = 0.0
-        keep = energies < NEGATIVE
-        keep[: len(system)] = True
-        facets = Facets.of(x[keep], energies[keep])
-        return _System(facets, phases[keep], frozenset(phases[keep][facets.vertices].tolist()))
+    def _floors(self, queries: list[int], fractions: Sequence[Mapping[int, float]], keys: Sequence[Key], other_compositions: bool):
+        """(query, eV/atom of the lowest mixture at its composition, ((phase, share), ...) with the largest first) for each of `queries`."""
+        number: dict[tuple[int, ...], int] = {}
+        system = np.array([number.setdefault(tuple(fractions[i]), len(number)) for i in queries])
+        phases, energies, shares = self._rivals.together(list(number))
+        k = shares.shape[2]
+        x = np.zeros((len(queries), k))
+        for n, i in enumerate(queries):
+            found = fractions[i]
+            x[n, : len(found)] = tuple(found.values())
+        without = None
+        if other_compositions:
+            own = np.array([self._lowest.get(keys[i], -1) if len(keys[i]) > 1 else -1 for i in queries])
+            without = (phases[system] == own[:, None]) & np.isfinite(energies[system])
+        basis, carried, solved = lowest_mixtures(x, shares, energies, system, without)
+        carried[carried <= TOLERANCE] = 0.0
+        carried /= ordered_sum(carried, 1)[:, None]
+        order = np.argsort(-carried, axis=1, kind="stable")
+        basis, carried = np.take_along_axis(basis, order, 1), np.take_along_axis(carried, order, 1)
+        elements = np.zeros((len(number), k))
+        for s, n in number.items():
+            elements[n, : len(s)] = self._rivals.zero[list(s)]
+        taken = np.where(carried > 0, energies[system[:, None], basis], 0.0)
+        floors = (ordered_sum(carried * taken, 1) + ordered_sum(x * elements[system], 1)).tolist()
+        named, lists = phases[system[:, None], basis].tolist(), carried.tolist()
+        for n, i in enumerate(queries):
+            if solved[n]:
+                yield i, floors[n], tuple((phase, share) for phase, share in zip(named[n], lists[n], strict=True) if share)
+            else:
+                yield self._programme(i, fractions[i], phases[system[n]], energies[system[n]], shares[system[n]], without[n] if without is not None else None)
+
+    def _programme(self, i: int, fractions: Mapping[int, float], phases: np.ndarray, energies: np.ndarray, shares: np.ndarray, without: np.ndarray | None):
+        """As one answer of `_floors`, by scipy's linear program."""
+        open_ = np.flatnonzero(np.isfinite(energies) & (~without if without is not None else True))
+        carry = Facets(shares[open_][:, : len(fractions)], energies[open_]).programme(np.array(list(fractions.values())))
+        keep = carry > TOLERANCE
+        chosen, carry = open_[keep], carry[keep] / carry[keep].sum()
+        floor = float(carry @ energies[chosen]) + sum(share * self._rivals.zero[z] for z, share in fractions.items())
+        return i, floor, tuple((int(phases[chosen[j]]), float(carry[j])) for j in np.argsort(-carry, kind="stable"))
+
+    # facets
+
+    def _system(self, system: tuple[int, ...]) -> _System:
+        if system not in self._cache:
+            self._cache[system] = self._build(system)
+        return self._cache[system]
+
+    def _build(self, system: tuple[int, ...]) -> _System:
+        phases = self._rivals.phases(system)
+        if len(system) > 3:  # what is unstable in a subsystem is no corner here
+            corners = set().union(*(self._system(part).corner_phases for part in combinations(system, len(system) - 1)))
+            phases = np.array([i for i in phases.tolist() if len(self.fractions[i]) in (1, len(system)) or i in corners])
+        x, energies = self._rivals.relative(system, phases)
+        facets = Facets.of(x, energies)
+        return _System(facets, phases, frozenset(phases[facets.vertices].tolist()))
 
 
 @dataclass(frozen=True)
