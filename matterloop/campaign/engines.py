@@ -53,9 +53,10 @@ def open_engine(executor: Executor, folder: Path) -> Engine:
 class _Worker:
     """One subprocess that serves calls, and the thread that reads its answers."""
 
-    def __init__(self, folder: Path, environment: dict[str, str], log):
+    def __init__(self, environment: dict[str, str], log):
+        self.log = log
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "matterloop.campaign.workers", str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+            [sys.executable, "-P", "-m", "matterloop.campaign.workers"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
             env={**os.environ, **environment}, text=True, start_new_session=True)
         self.answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.call: ProcessCall | None = None
@@ -76,7 +77,10 @@ class _Worker:
 
     def _fate(self) -> str:
         code = self.process.wait()
-        return f"its process was killed by signal {-code}" if code < 0 else f"its process ended with code {code}"
+        if code < 0:
+            return f"its process was killed by signal {-code}"
+        words = Path(self.log.name).read_text(errors="replace").split("\n")
+        return f"its process ended with code {code}: {next((w.strip() for w in reversed(words) if w.strip()), 'it said nothing')}"
 
     def alive(self) -> bool:
         return self.process.poll() is None
@@ -101,7 +105,7 @@ class Processes:
             self.environments = [{**executor.environment(), "CUDA_VISIBLE_DEVICES": str(i)} for i in range(executor.workers)]
         else:
             self.environments = [executor.environment()] * executor.workers
-        self.folder, self.waiting = folder, deque()
+        self.waiting: deque[ProcessCall] = deque()
         self.log = (folder / "workers.log").open("ab")
         self.workers: list[_Worker | None] = [None] * executor.workers
 
@@ -119,7 +123,7 @@ class Processes:
                 if not worker.alive() and worker.call is None:
                     worker = self.workers[i] = None
             if self.waiting and (worker is None or worker.call is None):
-                worker = self.workers[i] = worker or _Worker(self.folder, self.environments[i], self.log)
+                worker = self.workers[i] = worker or _Worker(self.environments[i], self.log)
                 worker.call = self.waiting.popleft()
                 try:
                     worker.process.stdin.write(json.dumps(worker.call.arguments) + "\n")

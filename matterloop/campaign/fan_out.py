@@ -136,7 +136,7 @@ class FanOut:
         round_ = _Round(protocol.key(oracle), land, items, list(items))
         self._collect(round_, halted)
         if self.executor is not None and round_.waiting:
-            self.spool.write_json(self.spool.protocol_path, {"protocol": asdict(protocol), "key": round_.protocol})
+            self.spool.write_json(self.spool.protocol_path, {"protocol": asdict(protocol), "ground": protocol.ground(oracle)})
             while round_.waiting and not halted():
                 if not self._turn(round_):
                     time.sleep(min(1.0, 0.02 + 0.002 * len(self.running)))

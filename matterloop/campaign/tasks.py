@@ -53,14 +53,17 @@ class Protocol:
         return relax(crystals, oracle, fmax=self.fmax, smax=self.smax, steps=self.steps, optimizer=self.optimizer, keep_symmetry=self.keep_symmetry,
                      batch_atoms=self.batch_atoms, **calls)
 
+    def ground(self, oracle: Oracle) -> dict[str, str]:
+        """What an end point depends on besides these settings: digests of the code and of the potential's numbers, versions of libraries."""
+        return {"code": code_digest(self.potential), "weights": numbers_digest(oracle), "libraries": libraries()}
+
     def key(self, oracle: Oracle) -> str:
-        """Name of this protocol with the code and the numbers of the potential that it runs on, 64 hexadecimal digits."""
-        content = {**asdict(self), "code": code_digest(self.potential), "numbers": numbers_digest(oracle)}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        """Name of this protocol on its ground, 64 hexadecimal digits."""
+        return hashlib.sha256(json.dumps([asdict(self), self.ground(oracle)], sort_keys=True).encode()).hexdigest()
 
 
 def code_digest(potential: str) -> str:
-    """SHA-256 of the package's sources that decide where a relaxation ends, the potential's own file and the libraries' versions among them."""
+    """SHA-256 of the package's sources that decide where a relaxation ends, the potential's own file among them."""
     return _code_digest(find(potential.partition(":")[0], "potential").path)
 
 
@@ -70,12 +73,19 @@ def _code_digest(potential: Path) -> str:
     files = sorted(p for room in ROOMS for p in (PACKAGE / room).rglob("*") if p.suffix in SOURCES)
     for path in [*files, Path(__file__), *([] if potential in files else [potential])]:
         digest.update(f"\n{path.relative_to(PACKAGE) if path.is_relative_to(PACKAGE) else path.name}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def libraries() -> str:
+    """Names and versions of the libraries that do the numerics."""
+    found = []
     for name in LIBRARIES:
         try:
-            digest.update(f"\n{name} {version(name)}".encode())
+            found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
-            digest.update(f"\n{name} is not installed".encode())
-    return digest.hexdigest()
+            found.append(f"no {name}")
+    return ", ".join(found)
 
 
 def numbers_digest(oracle: Oracle) -> str:

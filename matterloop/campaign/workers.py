@@ -4,7 +4,7 @@ An executor only starts processes and calls `work`; the answer stands in the spo
 driver's heartbeat stands still or asks for it, when its parent process is gone, on SIGTERM or SIGUSR2 (what Slurm sends before it kills), and before
 its wall time is over. One that hangs in a single evaluation is ended by the kernel: SIGALRM keeps its default action, which needs no Python.
 
-    python -m matterloop.campaign.workers FOLDER        reads tasks as JSON lines from its standard input, until that closes
+    python -m matterloop.campaign.workers        reads calls as JSON lines from its standard input, until that closes
 """
 
 from __future__ import annotations
@@ -125,8 +125,11 @@ def _parts(folder: str, protocol: str) -> tuple[Protocol, Oracle]:
     content = spool.read_json(spool.protocol_path)
     found = from_mapping(Protocol, content["protocol"], "protocol")
     oracle = found.oracle()
+    here = found.ground(oracle)
+    if other := [f"{k} ({content['ground'][k][:80]} there, {v[:80]} here)" for k, v in here.items() if content["ground"][k] != v]:
+        raise BadInput(f"a worker needs the installation of the driver; not the same: {'; '.join(other)}", f"worker, {sys.executable}")
     if found.key(oracle) != protocol:
-        raise BadInput("code, libraries or weights here are not those of the driver; workers need the same installation", f"worker, {sys.executable}")
+        raise BadInput("the task was made under other settings", f"worker, {sys.executable}")
     return found, oracle
 
 
@@ -150,14 +153,15 @@ def work(folder: str, task: str, attempt: str, stale: float = 60.0, patience: fl
     expected  seconds of a slow crystal, before this process knows better
     """
     spool = Spool(folder)
-    try:
-        log = AttemptLog(spool.attempt_path(task, attempt), task)
-    except FileExistsError:
-        return "begun already"  # the executor has handed the same call out twice
-    lookout = Lookout(spool, stale, patience, log.alive)
-    why, reason = "error", ""
-    try:
-        with lookout.signals():
+    lookout = Lookout(spool, stale, patience)
+    with lookout.signals():
+        try:
+            log = AttemptLog(spool.attempt_path(task, attempt), task)
+        except FileExistsError:
+            return "begun already"  # the executor has handed the same call out twice
+        lookout.sign = log.alive
+        why, reason = "error", ""
+        try:
             key, items, careful = spool.read_task(task)
             protocol, oracle = _parts(str(spool.folder), key)
             try:
@@ -166,12 +170,12 @@ def work(folder: str, task: str, attempt: str, stale: float = 60.0, patience: fl
                 raise
             except Exception as error:  # a fault that some crystal provokes; the driver finds out which
                 why, reason = "crash", f"{type(error).__name__}: {error}"
-    except (MatterloopError, OSError, ImportError) as error:
-        reason = str(error) if isinstance(error, MatterloopError) else f"{type(error).__name__}: {error}"
-    try:
-        log.end(why, reason)
-    finally:
-        log.close()
+        except (MatterloopError, OSError, ImportError) as error:
+            reason = str(error) if isinstance(error, MatterloopError) else f"{type(error).__name__}: {error}"
+        try:
+            log.end(why, reason)
+        finally:
+            log.close()
     return why
 
 
@@ -200,15 +204,13 @@ def _relax(key: str, protocol: Protocol, oracle: Oracle, items: Sequence[Item], 
     return "done"
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Serve tasks from standard input: one JSON object of `work`'s arguments a line; answer each with a line."""
-    folder, = arguments
+def main() -> None:
+    """Serve calls from standard input: one JSON object of `work`'s arguments a line; answer each with a line."""
     for line in sys.stdin:
-        why = work(folder, **json.loads(line))
+        why = work(**json.loads(line))
         sys.stdout.write(json.dumps(why) + "\n")
         sys.stdout.flush()
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()
