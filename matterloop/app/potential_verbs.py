@@ -78,7 +78,7 @@ def setup(name: Name, fresh: Annotated[bool, typer.Option("--fresh", help="make 
 
     if name not in DOORS:
         raise Missing("outside potential", name, DOORS)
-    run(name, DOORS[name].install, torch=version("torch"), fresh=fresh, say=say)
+    run(name, DOORS[name].install, torch=version("torch"), without=DOORS[name].without, fresh=fresh, say=say)
     emit([row for row in listing() if row["potential"] == name], json_, ("potential", "where", "version", "energy_scheme", "folder"))
 
 

@@ -99,6 +99,7 @@ class Door:
     schemes        (part of the name of other weights, their scheme), the first that fits counts
     choice         the option that names the weights
     file           "needed": there are no default weights, a model file must be given
+    without        packages that it asks for and never imports, taken out again: their usual builds fail beside torch's build for CPUs
     """
 
     package: str
@@ -107,25 +108,27 @@ class Door:
     schemes: tuple[tuple[str, str], ...] = ()
     choice: str = "model"
     file: str = ""
+    without: tuple[str, ...] = ()
 
-    def scheme_of(self, weights: str | None) -> str:
+    def scheme_of(self, weights: str) -> str:
         """The energy scheme of weights by their name."""
-        return next((scheme for part, scheme in self.schemes if weights and part in weights), self.energy_scheme)
+        return next((scheme for part, scheme in self.schemes if part in weights), self.energy_scheme)
 
 
 DOORS = {
-    "mattersim": Door("mattersim", ("mattersim",), "mp-raw", choice="load_path"),
+    "mattersim": Door("mattersim", ("mattersim",), "mp-raw", choice="load_path", without=("torchvision", "torchaudio")),
     "mace": Door("mace", ("mace-torch",), "mp-raw", (("matpes-r2scan", "matpes-r2scan-raw"), ("matpes", "matpes-pbe-raw"), ("omat", "omat24-raw"), ("mh-", "mace-mh-raw"))),
     "orb": Door("orb_models", ("orb-models",), "mp-raw", (("omat", "omat24-raw"), ("omol", "omol-raw"), ("d3", "mp-raw-d3")), choice="weights"),
     "sevennet": Door("sevenn", ("sevenn",), "mp-raw", (("omat", "omat24-raw"), ("omni", "sevennet-omni-raw"))),
-    "metatomic": Door("metatomic", ("metatomic-torch", "metatomic-ase"), "metatomic-raw", file="needed"),
+    "metatomic": Door("metatomic", ("metatomic-torch", "metatomic-ase", "ase"), "metatomic-raw", file="needed"),
 }
 
 
 def outside(model: str = "mattersim", device: str | None = None, energy_scheme: str | None = None, path: str | Path | None = None, *,
-            python: str | Path | None = None, seconds: float = 300.0, **options) -> Oracle:
+            weights: str = "", python: str | Path | None = None, seconds: float = 300.0, **options) -> Oracle:
     """The oracle behind a door of DOORS.
 
+    weights        name of other released weights, as the package calls them ("medium-omat-0", "7net-l3i5", "orb_v2", ...)
     path           a model file of the user's own instead of released weights; some packages unpickle it, which runs code from it: open only files
                    that you trust
     energy_scheme  what the energies mean; if absent that of the released weights, and for a file of the user's own one that nothing else shares
@@ -140,23 +143,26 @@ def outside(model: str = "mattersim", device: str | None = None, energy_scheme: 
     if model not in DOORS:
         raise Missing("outside potential", model, DOORS)
     door = DOORS[model]
-    given = str(options.get(door.choice) or "")
+    if path is not None and weights:
+        raise BadInput("both weights= and path= are given; give one of them", model)
     if path is not None and not Path(path).is_file():
         raise BadInput("there is no such file", str(path))
     if door.file and path is None:
         raise BadInput(f"{model!r} has no weights of its own; pass path=, an exported model file", "path")
-    if model == "sevennet" and path is None and python is None and options.keys() <= {"model"} and (given or "7net-0") in WEIGHTS and agrees(door.package):
-        return SevenNetOracle(given or "7net-0", device=device)
+    if model == "sevennet" and path is None and python is None and not options and (weights or "7net-0") in WEIGHTS and agrees(door.package):
+        return SevenNetOracle(weights or "7net-0", device=device)
     interpreter = python or python_of(model) or (sys.executable if agrees(door.package) else None)
     if interpreter is None:
         raise NotReady(f"the potential {model!r} needs the package {door.package!r}; run: matterloop potentials setup {model}")
-    name = f"{model}:{given}" if given else model
+    name = f"{model}:{weights}" if weights else model
+    if weights:
+        options[door.choice] = weights
     if path is not None:
         path = Path(path).resolve()
         mark = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
         name, energy_scheme = f"{model}:{path.stem}-{mark}", energy_scheme or f"{model}-{mark}"
         options["path"] = str(path)
-    return RemoteOracle(interpreter, model, name, energy_scheme or door.scheme_of(given), device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+    return RemoteOracle(interpreter, model, name, energy_scheme or door.scheme_of(weights), device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
                         options=options, seconds=seconds)
 
 

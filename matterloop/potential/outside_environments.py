@@ -46,10 +46,11 @@ def facts(name: str) -> dict:
         return {}
 
 
-def setup(name: str, packages: Sequence[str], *, torch: str, fresh: bool = False, say: Callable[[str], None] = lambda text: None) -> Path:
+def setup(name: str, packages: Sequence[str], *, torch: str, without: Sequence[str] = (), fresh: bool = False, say: Callable[[str], None] = lambda text: None) -> Path:
     """Make the environment `name` and install `packages` into it; returns its Python. One that is finished is left as it is unless `fresh`.
 
-    torch  the version that is asked for first, so that pip takes the same build as here; where the packages' own pins refuse it, theirs counts
+    torch    the version that is asked for first, so that pip takes the same build as here; where the packages' own pins refuse it, theirs counts
+    without  what is taken out again, see Door
 
     Raises SetupFailed with the end of what pip said. What is interrupted is made anew by the next call.
     """
@@ -73,6 +74,8 @@ def setup(name: str, packages: Sequence[str], *, torch: str, fresh: bool = False
     except SetupFailed as error:
         say(f"{name}: not with {pinned} ({str(error).splitlines()[-1][:200]}); trying the version that the package asks for")
         _run([*pip, *packages], "pip")
+    if without:
+        _run([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", *without], "pip")
     listed = json.loads(_run([str(python), "-m", "pip", "list", "--format", "json", "--disable-pip-version-check"], "pip"))
     found = {"name": name, "packages": list(packages), "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": {p["name"]: p["version"] for p in listed}}
     waiting = place / (MARK + ".part")

@@ -131,7 +131,7 @@ def mace(device: str, path: str | None = None, **options):
 def mattersim(device: str, path: str | None = None, **options):
     from mattersim.forcefield import MatterSimCalculator
 
-    return MatterSimCalculator(device=device, **({"load_path": path} if path else {}), **options)
+    return MatterSimCalculator(device=device, **options, **({"load_path": path} if path else {}))
 
 
 def orb(device: str, path: str | None = None, weights: str = "orb_v3_conservative_inf_mpa", precision: str = "float32-highest", **options):
@@ -214,7 +214,8 @@ def _make(header: dict, sink):
         while e is not None:
             chain.append(e)
             e = e.__cause__ or e.__context__
-        kind = "package" if any(isinstance(e, ModuleNotFoundError) for e in chain) else "weights" if any(isinstance(e, OSError) for e in chain) else "other"
+        fetching = any(isinstance(e, OSError) or "download" in str(e).lower() for e in chain)
+        kind = "package" if any(isinstance(e, ModuleNotFoundError) for e in chain) else "weights" if fetching else "other"
         write_frame(sink, {"error": describe(error), "kind": kind})
         return None
     write_frame(sink, {"ready": True, "versions": versions()})

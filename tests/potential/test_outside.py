@@ -1,5 +1,9 @@
 """ASE calculators become oracles with our units and signs; missing packages and properties are said plainly."""
 
+import json
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +17,7 @@ from matterloop.crystal.state import Crystals
 from matterloop.potential.lennard_jones import LennardJones
 from matterloop.potential.oracle import Oracle
 from matterloop.potential.outside import DOORS, AseOracle, outside
+from matterloop.potential.outside_environments import SetupFailed, _run, facts, python_of, remove, setup
 
 COPPER = Crystals.of([[0, 0, 0], [0.52, 0.49, 0], [0.5, 0, 0.5], [0.01, 0.5, 0.5]], [29] * 4, [[3.7, 0, 0], [0.2, 3.6, 0], [0, 0.1, 3.5]])
 GOLD = Crystals.of([[0, 0, 0]], [79], 2.05 * torch.tensor([[0.0, 1, 1], [1, 0, 1], [1, 1, 0]]))
@@ -91,13 +96,20 @@ def test_an_empty_batch_gives_empty_labels():
     assert labels.energy.shape == (0,) and labels.forces.shape == (0, 3) and labels.stress.shape == (0, 3, 3)
 
 
-@pytest.mark.parametrize("model", sorted(DOORS))
-def test_a_door_to_a_package_that_is_not_there_says_what_to_install(model, monkeypatch):
-    import importlib.util
+@pytest.fixture
+def nowhere(monkeypatch, tmp_path):
+    """No package is installed and no environment made."""
+    monkeypatch.setenv("MATTERLOOP_ENVS", str(tmp_path))
+    monkeypatch.setattr("matterloop.potential.outside.agrees", lambda package: False)
+    return tmp_path
 
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(NeedsPackage, match=f"pip install {DOORS[model].install}"):
-        outside(model)
+
+@pytest.mark.parametrize("model", sorted(DOORS))
+def test_a_door_to_a_package_that_is_nowhere_says_what_to_run(model, nowhere):
+    file = nowhere / "model.pt"
+    file.write_bytes(b"x")
+    with pytest.raises(NeedsPackage, match=f"run: matterloop potentials setup {model}"):
+        outside(model, path=file)
 
 
 def test_an_unknown_door_offers_the_nearest():
@@ -105,8 +117,81 @@ def test_an_unknown_door_offers_the_nearest():
         outside("matersim")
 
 
+def test_a_model_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(BadInput, match="none.model: there is no such file"):
+        outside("mace", path=tmp_path / "none.model")
+    with pytest.raises(BadInput, match="'metatomic' has no weights of its own; pass path="):
+        outside("metatomic")
+
+
+def test_the_environment_made_for_a_potential_is_found_once_it_is_finished(nowhere):
+    home = nowhere / "mace"
+    (home / "bin").mkdir(parents=True)
+    (home / "bin" / "python").symlink_to(sys.executable)
+    with pytest.raises(NeedsPackage):
+        outside("mace")
+    (home / "matterloop.json").write_text("{}")
+    oracle = outside("mace", weights="medium-omat-0")
+    assert oracle.python == home / "bin" / "python" and (oracle.name, oracle.energy_scheme) == ("mace:medium-omat-0", "omat24-raw")
+    assert oracle.options == {"model": "medium-omat-0"} and outside("mace").energy_scheme == "mp-raw"
+
+
+def test_a_file_of_ones_own_has_a_name_and_a_scheme_that_nothing_else_shares(nowhere):
+    one, other = nowhere / "a.model", nowhere / "b.model"
+    one.write_bytes(b"one")
+    other.write_bytes(b"other")
+    oracles = [outside("mace", path=p, python=sys.executable) for p in (one, other)]
+    mark = "7692c3ad3540"  # sha256 of "one"
+    assert (oracles[0].name, oracles[0].energy_scheme) == (f"mace:a-{mark}", f"mace-{mark}") and oracles[0].options["path"] == str(one)
+    assert oracles[1].energy_scheme != oracles[0].energy_scheme
+    assert outside("mace", path=one, python=sys.executable, energy_scheme="mp-raw").energy_scheme == "mp-raw"
+
+
 def test_presets_of_the_card_are_doors():
     presets = find("mattersim", "potential").card.presets
-    assert {options["model"] for options in presets.values()} | {"mattersim"} == set(DOORS)
+    assert {options["model"] for options in presets.values()} | {"mattersim"} == set(DOORS) - {"metatomic"}
     with pytest.raises((Missing, NeedsPackage)):
         load("mattersim", role="potential", model="nothing")
+
+
+# environments
+
+
+def test_a_folder_that_is_no_environment_is_left_alone(nowhere):
+    (nowhere / "mace").mkdir()
+    (nowhere / "mace" / "thesis.txt").write_text("years of work")
+    for act in (lambda: setup("mace", ["x"], torch="2.13.0"), lambda: remove("mace")):
+        with pytest.raises(BadInput, match="holds something else than an environment"):
+            act()
+    assert (nowhere / "mace" / "thesis.txt").exists() and not remove("orb")
+
+
+def test_setup_pins_torch_first_and_goes_on_without_the_pin_where_pip_refuses(nowhere, monkeypatch):
+    called, refused = [], []
+
+    def run(command, what):
+        called.append(command[1:])
+        if command[1:3] == ["-m", "venv"]:
+            (Path(command[3]) / "bin").mkdir(parents=True)
+            (Path(command[3]) / "bin" / "python").symlink_to(sys.executable)
+            (Path(command[3]) / "pyvenv.cfg").write_text("")
+        if "torch==2.13.0" in command and "picky" in command:
+            raise SetupFailed("pip failed:\npicky 1.0 requires torch<2")
+        return json.dumps([{"name": "picky", "version": "1.0"}])
+
+    monkeypatch.setattr("matterloop.potential.outside_environments._run", run)
+    python = setup("orb", ["picky"], torch="2.13.0+cpu", without=["torchvision"], say=refused.append)
+    installs = [c[5:] for c in called if c[1:3] == ["pip", "install"]]
+    assert installs == [["torch==2.13.0"], ["torch==2.13.0", "picky"], ["picky"]] and "requires torch<2" in refused[-1]
+    assert [c[-1] for c in called if "uninstall" in c] == ["torchvision"]
+    assert python == nowhere / "orb" / "bin" / "python" == python_of("orb") and facts("orb")["versions"] == {"picky": "1.0"}
+    count = len(called)
+    assert setup("orb", ["picky"], torch="2.13.0") == python and len(called) == count  # it is there
+    (nowhere / "orb" / "matterloop.json").unlink()  # as after an interrupted run
+    assert python_of("orb") is None and setup("orb", ["picky"], torch="2.13.0") == python and len(called) > count
+    assert remove("orb") and python_of("orb") is None
+
+
+def test_what_pip_says_is_passed_on(nowhere, monkeypatch):
+    with pytest.raises(SetupFailed, match="pip failed:\n(.*\n)*.*no_such_option"):
+        _run([sys.executable, "-m", "pip", "install", "--no_such_option"], "pip")
