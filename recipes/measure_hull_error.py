@@ -4,8 +4,7 @@
 
 `relax` relaxes structures of the WBM data set (made by substitution, not in CHGNet's training set, which is the Materials Project's) and resumes from the work
 folder, which `restore` refills from shipped/wbm_chgnet.parquet; `fit` ships those energies, measures their distances to two hulls of the same formulas, one in
-CHGNet's energies and one in the Materials Project's, and prints how well
-probabilities learnt on one half of the chemical systems hold on the other half. Run `fit` again when the reference tables have changed.
+CHGNet's energies and one in the Materials Project's, and prints how well probabilities learnt on one half of the chemical systems hold on the other half. Run `fit` again when the reference tables have changed.
 
 Energy schemes. WBM's formation energies and those of matbench_mp_e_form both carry the Materials Project's corrections of before 2021 ("legacy"), CHGNet
 learnt those of 2020 (MP2020Compatibility); `fit` prints the evidence: the difference per atom of each anion, which is near the correction that
@@ -72,7 +71,7 @@ def restore(data_dir: Path, work: Path) -> None:
     agree(ENERGIES, PROTOCOL, SHIPPED)
     crystals, done = structures(data_dir), {x["row"] for x in read_lines(work / "relaxed.jsonl")}
     dft = crystals.get("formation_energy_per_atom").tolist()
-    rows = [r for r in shipped.read_table(ENERGIES).itertuples() if r.row not in done]
+    rows = [r for r in shipped.read_table(ENERGIES, folder=SHIPPED).itertuples() if r.row not in done]
     append_many(work / "relaxed.jsonl", [
         {**record(r.row, crystals[r.row], dft[r.row]), "energy_per_atom": r.energy_per_atom, "converged": r.converged, "failed": r.failed, "steps": r.steps, "strain": r.strain}
         for r in rows])

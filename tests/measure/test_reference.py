@@ -3,12 +3,14 @@
 import bz2
 import importlib.util
 import json
+import sys
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from matterloop.archive import shipped
 from matterloop.base import registry
@@ -390,3 +392,22 @@ def test_the_first_relaxation_that_ends_well_is_taken_and_only_the_others_go_up_
     monkeypatch.setattr(compounds, "climb", lambda work, rest, rung, until, batch: climbed.append((rung, "".join(rest.material_id))))
     compounds.retry(tmp_path, float("inf"))
     assert climbed == [(1, ""), (2, "c"), (3, "c")]
+
+
+def test_relaxed_structures_of_the_hull_error_come_back_from_what_ships(tmp_path, monkeypatch):
+    common, error = recipe("reference_common", monkeypatch), recipe("measure_hull_error", monkeypatch)
+    monkeypatch.setattr(sys.modules["reference_common"], "SHIPPED", tmp_path)
+    monkeypatch.setattr(error, "SHIPPED", tmp_path)
+    crystals = Crystals.of(np.zeros((3, 3)), [11, 17, 10], np.eye(3) * np.array([3.0, 4.0, 5.0])[:, None, None], [1, 1, 1])
+    crystals = crystals.with_fields(whole={"formation_energy_per_atom": torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)})
+    monkeypatch.setattr(error, "structures", lambda data_dir: crystals)
+    lines = [{**error.record(row, crystals[row], dft), "energy_per_atom": energy, "converged": energy < 0, "failed": not energy < 0, "steps": 4, "strain": 0.25}
+             for row, dft, energy in ((2, 0.3, -1.2345678901234), (0, 0.1, float("nan")))]
+    common.append_many(tmp_path / "first" / "relaxed.jsonl", lines)
+    error.ship_energies(tmp_path / "first")
+    for _ in range(2):  # a second time adds nothing
+        error.restore(tmp_path, tmp_path / "second")
+    text = (tmp_path / "second" / "relaxed.jsonl").read_text()
+    back = [json.loads(x) for x in text.splitlines()]
+    assert [x["row"] for x in back] == [0, 2] and back[1] == json.loads(json.dumps(lines[0]))
+    assert back[0]["failed"] and not back[0]["energy_per_atom"] == back[0]["energy_per_atom"]
