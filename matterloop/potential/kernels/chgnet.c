@@ -17,6 +17,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #if defined(_WIN32)
 #define EXPORT __declspec(dllexport)
@@ -32,7 +35,7 @@ enum { FINE = 0, REFUSED = 1, NO_MEMORY = 2 };
 /* memory: blocks are taken from the front and all given back at once, before the next crystal */
 
 typedef struct Chunk { struct Chunk *next; size_t size, used; } Chunk;
-typedef struct { Chunk *chunks; size_t taken; double *vector; int *ends; size_t room; jmp_buf full; } Space;
+typedef struct { Chunk *chunks; double *vector; int *ends; size_t room; jmp_buf full; } Space;
 
 EXPORT void *space_new(void) { return calloc(1, sizeof(Space)); }
 
@@ -49,19 +52,33 @@ EXPORT void space_free(void *space) {
 }
 
 static Chunk *chunk(Space *s, size_t bytes) {
-  Chunk *c = malloc(bytes + 128);
+  Chunk *c = NULL;
+#if defined(__linux__)
+  const size_t page = (size_t)1 << 21; /* large pages: first touches of many small ones would cost as much as the evaluation */
+  if (bytes >= page) {
+    if (bytes > SIZE_MAX - 2 * page || posix_memalign((void **)&c, page, (bytes + 128 + page - 1) & ~(page - 1))) longjmp(s->full, 1);
+    madvise(c, (bytes + 128 + page - 1) & ~(page - 1), MADV_HUGEPAGE);
+  } else
+#endif
+    c = malloc(bytes + 128);
   if (!c) longjmp(s->full, 1);
   c->size = bytes, c->used = 0, c->next = s->chunks, s->chunks = c;
   return c;
 }
 
-static void reset(Space *s) {
-  if (s->chunks && s->chunks->next) { /* one chunk that holds all that was needed */
-    drop(s);
-    chunk(s, s->taken + s->taken / 4);
-  }
-  if (s->chunks) s->chunks->used = 0;
-  s->taken = 0;
+static void reset(Space *s) { /* the newest chunk is the largest; the others go */
+  if (!s->chunks) return;
+  Chunk *kept = s->chunks;
+  s->chunks = kept->next;
+  drop(s);
+  s->chunks = kept, kept->next = NULL, kept->used = 0;
+}
+
+/* Make sure that the next `bytes` come from one chunk, in which the next crystal of this size finds room for all it needs. */
+static void reserve(Space *s, size_t bytes) {
+  size_t used = 0;
+  for (Chunk *c = s->chunks; c; c = c->next) used += c->used;
+  if (!s->chunks || s->chunks->used + bytes > s->chunks->size) chunk(s, used + bytes);
 }
 
 static void *take(Space *s, size_t count, size_t size) {
@@ -73,7 +90,7 @@ static void *take(Space *s, size_t count, size_t size) {
   }
   char *base = (char *)(((uintptr_t)(c + 1) + 63) & ~(uintptr_t)63);
   void *out = base + c->used;
-  c->used += bytes, s->taken += bytes;
+  c->used += bytes;
   return out;
 }
 
@@ -471,11 +488,14 @@ EXPORT void evaluate(void *space, const Batch *batch, const void *const *weights
                        batch->near_radius, batch->most_images, (int)batch->crowded, batch->coincident, batch->tolerance);
     batch->status[c] = status;
     if (status != FINE) continue;
+    size_t rows1 = g.first1[g.atoms], rows2 = g.first2[g.directed];
+    reserve(s, (single ? sizeof(float) : sizeof(double)) * (rows1 * ATOM_LAYERS * (3 * G + F) + rows2 * (BOND_LAYERS * (3 * G + F) + ANGLE_LAYERS * (2 * G + F) + 2 * F)
+               + 500 * ((size_t)g.bonds + g.angles) + 1500 * ((size_t)g.nears + g.atoms) + 200 * (size_t)g.directed) + 65536); /* about what follows takes */
     double *by_length = TAKE(double, g.bonds), *by_angle = TAKE(double, g.angles), *moment = TAKE(double, g.atoms);
     batch->energy[c] = single ? network_float(s, &g, (const float *const *)weights, batch->radius, batch->near_radius, (int)batch->power, by_length, by_angle, moment)
                               : network_double(s, &g, (const double *const *)weights, batch->radius, batch->near_radius, (int)batch->power, by_length, by_angle, moment);
     spread(s, &g, n, by_length, by_angle, batch->forces + 3 * first, batch->virial + 9 * c);
     for (int i = 0; i < n; i++) batch->magmoms[first + i] = moment[g.atom_of[i]];
-    batch->work[2 * c] = g.first1[g.atoms], batch->work[2 * c + 1] = g.first2[g.directed];
+    batch->work[2 * c] = (int64_t)rows1, batch->work[2 * c + 1] = (int64_t)rows2;
   }
 }
