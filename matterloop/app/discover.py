@@ -21,9 +21,11 @@ from ..campaign.cost import Meter, budget
 from ..campaign.judging import Judges
 from ..campaign.loop import CAMPAIGN, Campaign, Settings
 from ..campaign.outcome import Outcome, Row, funnel_of, rows_of
+from ..campaign.second_opinion import CHECK, Asked, SecondOpinion, agreed, compared
 from ..campaign.state import State, replay
 from ..campaign.watch import Watch
 from ..campaign.wish import Wish, from_toml, read_wish
+from ..crystal.state import Crystals
 from ..generate.proposal import load_generator
 from ..measure.hull import Hull
 from ..potential.oracle import steady
@@ -48,7 +50,7 @@ def discover(
     wish: str | Path | Wish, *, count: int | None = None, rounds: int = 1, seconds: float | None = None, seed: int = 0, out: str | Path | None = None,
     potential: str = "chgnet", reference: str | Path = "", exclude: Iterable[str] = (), include: Iterable[str] = (),
     generators: Mapping[str, float] | None = None, known_too: bool = False, overwrite: bool = False, settings: Mapping | None = None,
-    lookup: bool = False, anyway: bool = False, watch: Watch = Watch(),
+    lookup: bool = False, anyway: bool = False, second_opinion: Asked | str | None = None, watch: Watch = Watch(),
 ) -> Outcome:
     """Propose, relax, judge and rank crystals for a wish; everything lands in the folder `out`.
 
@@ -60,6 +62,7 @@ def discover(
     settings    further fields of campaign.loop.Settings (fmax, steps, keep_symmetry, ...)
     lookup      ask public OPTIMADE databases for the formulas of the best kept candidates; without a network that is said and skipped
     anyway      go on with a sentence of which nothing was understood
+    second_opinion  a second potential, by name or as `Asked`, that judges every kept candidate on its own hull
     Raises BadInput for an impossible wish and one of which nothing is understood, FolderError where the folder cannot be written. What cannot
     run leaves no folder behind.
     """
@@ -78,14 +81,14 @@ def discover(
         count = max(100, 10 * (wish.count or 0))
     chosen = from_mapping(Settings, {
         "count": count, "rounds": rounds, "seconds": seconds, "seed": seed, "potential": potential, "reference": str(Path(reference).resolve()) if reference else "",
-        "novel": not known_too, **({"generators": dict(generators)} if generators else {}), **dict(settings or {})}, "settings")
+        "novel": not known_too, **settings_of(second_opinion), **({"generators": dict(generators)} if generators else {}), **dict(settings or {})}, "settings")
     folder = Path(out) if out is not None else default_folder(wish.sentence)
     if ".." in folder.parts:
         folder = folder.resolve()  # a/../b is b even where there is no a
     free(folder, overwrite)
     begun = Meter()
-    parts = parts_of(chosen)
-    for text in left_out(parts["judges"]):
+    parts = parts_of(chosen) | {"second": second_of(chosen)}
+    for text in left_out(parts["judges"].hull, parts["second"] and parts["second"].hull):
         watch.note(text)
     if reference:
         wish = replace(wish, ask=within(wish.ask, parts["judges"].hull, str(reference)))
@@ -100,10 +103,11 @@ def discover(
         archive.close()
 
 
-def resume(folder: str | Path, *, seconds: float | None = None, lookup: bool = False, watch: Watch = Watch()) -> Outcome:
+def resume(folder: str | Path, *, seconds: float | None = None, lookup: bool = False, second_opinion: Asked | str | None = None, watch: Watch = Watch()) -> Outcome:
     """Go on with a stopped or killed run; a finished one is only written out anew. Missing if the folder holds no run.
 
-    seconds  further wall seconds to spend; without it a run with a time limit goes on until its own is used up
+    seconds         further wall seconds to spend; without it a run with a time limit goes on until its own is used up
+    second_opinion  as in `discover`; without it the run keeps the one it began with
     """
     folder, begun = Path(folder), Meter()
     archive = archive_of(folder)
@@ -116,7 +120,11 @@ def resume(folder: str | Path, *, seconds: float | None = None, lookup: bool = F
             settings = replace(settings, seconds=state.seconds + seconds)
         with archive.lock(CAMPAIGN):
             sweep(folder)
-            return _go(folder, archive, from_toml(state.wish), settings, parts_of(settings), begun, watch, lookup)
+            if state.second_asked and not second_opinion:
+                second_opinion = Asked(*(state.second_asked[name] for name in ("potential", "reference", "both")))
+            settings = replace(settings, **settings_of(second_opinion))
+            parts = parts_of(settings) | {"second": second_of(settings)}
+            return _go(folder, archive, from_toml(state.wish), settings, parts, begun, watch, lookup)
     finally:
         archive.close()
 
@@ -127,7 +135,7 @@ def show(folder: str | Path) -> Outcome:
     try:
         state = replay(archive.events(CAMPAIGN))
         wish = from_toml(state.wish)
-        return _outcome(archive, state, wish, state.judged, {})
+        return _outcome(archive, state, wish, final(state.judged, state), {})
     finally:
         archive.close()
 
@@ -138,6 +146,46 @@ def parts_of(settings: Settings) -> dict:
     return {"oracle": oracle, "judges": Judges.of(settings.potential, settings.reference, oracle), "generators": {n: load_generator(n) for n in settings.generators}}
 
 
+def settings_of(asked: Asked | str | None) -> dict:
+    """The settings that ask for a second opinion; none where it is not asked for."""
+    if not asked:
+        return {}
+    asked = Asked(asked) if isinstance(asked, str) else asked
+    return {"second_opinion": asked.potential, "second_reference": str(Path(asked.reference).resolve()) if asked.reference else "", "both_must_agree": asked.both}
+
+
+def second_of(settings: Settings) -> SecondOpinion | None:
+    """The second potential with its hull, None where none is asked for; BadInput for a setting that makes no sense without one."""
+    if settings.second_opinion:
+        return SecondOpinion.of(Asked(settings.second_opinion, settings.second_reference, settings.both_must_agree), settings.potential)
+    if settings.second_reference or settings.both_must_agree:
+        raise BadInput("name the second potential too, for example --second-opinion sevennet-0", "second opinion")
+    return None
+
+
+def ask_second(campaign: Campaign, second: SecondOpinion, verdicts: Mapping[str, Verdict], watch: Watch) -> None:
+    """Let a second potential judge every kept candidate that it has not judged yet; each opinion is in the log as soon as it is there."""
+    kept = [k for k, v in verdicts.items() if v.passed and v.reason("energy_above_hull") is not None]
+    todo, done = [k for k in kept if k not in campaign.state.second], len([k for k in kept if k in campaign.state.second])
+    watch.stage("second opinion", len(kept))
+    watch.advance("second opinion", done)
+    if not todo:
+        return
+
+    def write(content: dict, crystal: Crystals | None) -> None:
+        nonlocal done
+        campaign.log("second_opinion", content, crystal)
+        done += 1
+        watch.advance("second opinion", done)
+
+    second.relax(todo, campaign.relaxed(todo), campaign.settings.protocol, campaign.judges.limit(campaign.ask), write, watch.stop)
+
+
+def final(verdicts: Mapping[str, Verdict], state: State) -> Mapping[str, Verdict]:
+    """The verdicts, with the second potential's among their checks where both must agree."""
+    return agreed(verdicts, state.second, state.second_asked["oracle"]) if state.second_asked.get("both") else verdicts
+
+
 def within(ask: Ask, hull: Hull, name: str) -> Ask:
     """The ask with only the elements that a hull has a reference for; BadInput where that leaves nothing that it wants."""
     held = frozenset(hull.elements)
@@ -146,25 +194,31 @@ def within(ask: Ask, hull: Hull, name: str) -> Ask:
     return replace(ask, allowed=held if ask.allowed is None else ask.allowed & held)
 
 
-def left_out(judges: Judges) -> tuple[str, ...]:
-    """A sentence for every row of the user's own reference that could not be used."""
-    return tuple(f"row of the reference left out: {error}" for error in judges.hull.about.get("errors", ()))
+def left_out(*hulls: Hull | None) -> tuple[str, ...]:
+    """A sentence for every row of the user's own references that could not be used."""
+    return tuple(f"row of the reference left out: {error}" for hull in hulls if hull is not None for error in hull.about.get("errors", ()))
 
 
 def _go(folder: Path, archive: Archive, wish: Wish, settings: Settings, parts: dict, begun: Meter, watch: Watch, lookup: bool) -> Outcome:
     run = {"began": datetime.now(timezone.utc).isoformat(timespec="seconds"), "versions": versions(), "hardware": hardware()}
     spec = wish.to_toml()
+    second: SecondOpinion | None = parts.pop("second")
+    if second is not None:
+        run["second_opinion"] = second.about()
     write_run_toml(folder, asdict(settings), run, spec)
     campaign = Campaign(archive, wish.ask, settings, watch=watch, **parts)
     loading = begun.read()
-    state = campaign.run(session={"versions": run["versions"], "hardware": run["hardware"], "loading": spent(loading)}, wish=spec)
-    tables = Meter()
+    state = campaign.run(session={"versions": run["versions"], "hardware": run["hardware"], "loading": spent(loading), **({"second_opinion": run["second_opinion"]} if second else {})}, wish=spec)
     verdicts = campaign.all_verdicts()
+    if second is not None and not watch.stop():
+        ask_second(campaign, second, verdicts, watch)
+    tables, state = Meter(), campaign.state
+    verdicts = final(verdicts, state)
     run["seconds"] = {"loading": round(loading["elapsed"], 2), "this_session": round(begun.read()["elapsed"], 2), "all_sessions": round(state.seconds, 2),
                       "sessions": len(state.sessions)}
     run["stages"] = {k: round(v, 2) for k, v in campaign.seconds.items()}
     outcome = _outcome(archive, state, wish, verdicts, run)
-    outcome = replace(outcome, hulls=hull_plots(campaign.judges.hull, outcome.rows), notes=(*outcome.notes, *left_out(campaign.judges)))
+    outcome = replace(outcome, hulls=hull_plots(campaign.judges.hull, outcome.rows), notes=(*outcome.notes, *left_out(campaign.judges.hull, second and second.hull)))
     campaign.log("reported", {"report": spent(tables.read())})
     if lookup:
         watch.stage("look-up", 1)
@@ -202,6 +256,14 @@ def looked_up(outcome: Outcome, most: int = 10) -> tuple[str, ...]:
         for r, found in zip(rows, answers, strict=True))
 
 
+def second_answer(state: State, rows: Sequence[Row]) -> dict:
+    """What the second potential says of the candidates that the first put within the limit; {} where none was asked."""
+    if not state.second_asked:
+        return {}
+    first = {r.key: r.energy_above_hull for r in rows if all(x.passed for x in r.reasons if x.check != CHECK) and any(x.check == "energy_above_hull" for x in r.reasons)}
+    return {"asked": dict(state.second_asked), **compared(first, state.second)}
+
+
 def hull_plots(hull: Hull, rows: Sequence[Row]) -> dict:
     """Data of the hull plots of the chemical systems of the best candidates: at most six systems of two or three elements."""
     found: dict = {}
@@ -223,6 +285,7 @@ def hull_plots(hull: Hull, rows: Sequence[Row]) -> dict:
 
 def _outcome(archive: Archive, state: State, wish: Wish, verdicts: Mapping[str, Verdict], run: dict) -> Outcome:
     rows = rows_of(archive, CAMPAIGN, state, verdicts)
+    second = second_answer(state, rows)
     ask: Ask = wish.ask
     screened = {k: Verdict(k, reasons) for k, reasons in state.screened.items()}
     mask = tuple(symbol(z) for z in sorted(ask.excluded))
@@ -231,4 +294,5 @@ def _outcome(archive: Archive, state: State, wish: Wish, verdicts: Mapping[str, 
     return Outcome(
         wish=tuple(wish.describe()), not_understood=tuple(p.text for p in wish.not_understood), settings={"sentence": wish.sentence, **state.settings}, run=run,
         funnel=funnel_of(screened | dict(verdicts), sum(len(k) for k in state.rounds.values())), rows=rows, mask=mask, not_checked=not_checked,
-        notes=tuple(english for english, _ in wish.notes), finished=state.finished, stopped=state.stopped, cost=budget(state, verdicts))
+        notes=tuple(english for english, _ in wish.notes), finished=state.finished and not second.get("waiting"), stopped=state.stopped,
+        cost=budget(state, verdicts), second=second)

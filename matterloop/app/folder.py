@@ -18,7 +18,8 @@ DATABASE = "campaign.db"
 OURS = (DATABASE, DATABASE + "-wal", DATABASE + "-shm", "run.toml", "candidates.csv", "candidates.parquet", "report.html", "structures")
 
 UNITS = {"volume_per_atom": "Å^3", "density": "g/cm^3", "moment": "muB", "fmax": "eV/Å", "formation_energy": "eV/atom", "energy_above_hull": "eV/atom",
-         "energy_per_atom": "eV/atom"}  # of the columns of candidates.parquet
+         "energy_per_atom": "eV/atom", "second_energy_above_hull": "eV/atom", "second_energy_per_atom": "eV/atom", "second_uncorrected_energy_per_atom": "eV/atom",
+         "second_formation_energy": "eV/atom"}  # of the columns of candidates.parquet
 
 
 class FolderError(MatterloopError, OSError):

@@ -147,6 +147,6 @@ class Event:
     """One line of a campaign's log; `content` is JSON, crystals in it by their key in the archive."""
 
     number: int
-    kind: str  # started | asked | proposed | screened | relaxed | failed | judged | observed | stopped | finished
+    kind: str  # started | asked | proposed | screened | relaxed | failed | judged | observed | stopped | finished | second_opinion | reported
     content: Mapping[str, Any] = field(default_factory=dict)
     time: str = ""

@@ -20,8 +20,8 @@ from ..archive.records import Verdict
 if TYPE_CHECKING:
     from .state import State
 
-STAGES = ("load", "propose", "screen", "relax", "judge", "observe", "report")
-STAGE_OF = {"proposed": "propose", "screened": "screen", "relaxed": "relax", "failed": "relax", "judged": "judge", "observed": "observe", "finished": "observe",
+STAGES = ("load", "propose", "screen", "relax", "judge", "observe", "second opinion", "report")
+STAGE_OF = {"proposed": "propose", "screened": "screen", "relaxed": "relax", "failed": "relax", "judged": "judge", "observed": "observe", "finished": "observe", "second_opinion": "second opinion",
             "stopped": "observe"}  # event -> the stage it ends, where the event does not say
 SOUND = ("volume_per_atom", "shortest_distance", "charge_balance", "relaxation")  # checks that any stable candidate passes
 

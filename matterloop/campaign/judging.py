@@ -15,6 +15,7 @@ from ..generate.proposal import fulfils
 from ..judge.chemistry_sense import ChemistrySense
 from ..judge.stability import HullError, measured_error, stability
 from ..judge.sun import Described, Reference, Sun, describe
+from ..measure.corrections import for_hull, hull_scheme, refuse_other
 from ..measure.hull import Hull
 from ..potential.oracle import Oracle
 
@@ -61,6 +62,7 @@ class Judges:
     hull       convex hull of the same potential and scheme as the oracle
     reference  known phases for novelty
     coverage   composition {z: n} -> (share of expected phases that the hull holds, names of those missing), None where nothing says
+    scheme     of the energies that are judged, as the oracle gives them; raw ones get their corrections before the hull
     """
 
     hull: Hull
@@ -69,6 +71,7 @@ class Judges:
     error: HullError | None = None
     sense: ChemistrySense = field(default_factory=ChemistrySense)
     sun: Sun = field(default_factory=Sun)
+    scheme: str = ""
 
     @staticmethod
     def of(potential: str, reference: str, oracle: Oracle) -> Judges:
@@ -76,9 +79,11 @@ class Judges:
         from ..measure import reference as phases
 
         if reference:
-            hull = phases.user_reference(reference, scheme=oracle.energy_scheme, potential=oracle.name)
-            return Judges(hull, Reference(name=reference), None, measured_error(potential))
-        return Judges(phases.reference_hull(potential), known_phases(potential), phases.coverage, measured_error(potential))
+            hull = phases.user_reference(reference, scheme=hull_scheme(oracle.energy_scheme), potential=oracle.name)
+            return Judges(hull, Reference(name=reference), None, measured_error(potential), scheme=oracle.energy_scheme)
+        hull = phases.reference_hull(potential)
+        refuse_other(hull, oracle)
+        return Judges(hull, known_phases(potential), lambda c: phases.coverage(c, potential=potential), measured_error(potential), scheme=oracle.energy_scheme)
 
     # checks that need no energy
 
@@ -122,7 +127,8 @@ class Judges:
               before_keys: Sequence[str], before: Crystals | None) -> dict[str, tuple[Reason, ...]]:
         """Reasons of every relaxed candidate by key; `before` are the campaign's earlier crystals whose relaxation converged, for uniqueness."""
         described = describe(crystals, keys, self.sun.symprec)
-        energies = [r["energy"] / n for r, n in zip(records, crystals.counts.tolist(), strict=True)]
+        whole, added = for_hull(self.scheme, crystals, [r["energy"] for r in records])
+        energies, added = (whole / crystals.counts).tolist(), (added / crystals.counts).tolist()
         formulas = [dict(d.prepared.composition) for d in described]
         distances = self.hull.energy_above(formulas, energies, missing="report")
         found: dict[str, list[Reason]] = {}
@@ -131,7 +137,7 @@ class Judges:
             found[one.key] = [converged, *sense, self._ask(ask, crystal)]
         sound = [all(r.passed for r in found[key]) for key in keys]
         for i, (one, crystal, record) in enumerate(zip(described, crystals, records, strict=True)):
-            found[one.key] += self._stability(formulas[i], energies[i], float(distances.above[i]), distances.decompositions[i] or distances.reasons[i], ask)
+            found[one.key] += self._stability(formulas[i], energies[i], float(distances.above[i]), distances.decompositions[i] or distances.reasons[i], ask, added[i])
             found[one.key] += self._limits(ask, crystal, record)
         uniques = self._uniques(described, sound, crystals, before_keys, before)
         for one, unique in zip(described, uniques, strict=True):
@@ -147,13 +153,15 @@ class Judges:
         first = describe(former, keys, self.sun.symprec)
         return self.sun.uniques([*first, *described], [*valid, *sound], fixed=len(first))
 
-    def _stability(self, composition: dict[int, int], energy: float, above: float, decay: tuple[tuple[str, float], ...] | str, ask: Ask) -> list[Reason]:
+    def _stability(self, composition: dict[int, int], energy: float, above: float, decay: tuple[tuple[str, float], ...] | str, ask: Ask,
+                   added: float = 0.0) -> list[Reason]:
         if above != above:
             return [Reason("energy_above_hull", above, self.limit(ask), "eV/atom", False, note=str(decay))]
         share, missing = self.coverage(composition) if self.coverage is not None else (1.0, ())
         against = ", ".join(f"{x:.2f} {name}" for name, x in decay)
         lacks = f"the reference lacks {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}"
         known = "" if share >= 1 else f"; stable as far as known, {lacks}" if above <= self.limit(ask) else f"; {lacks}"
+        known += f"; with {added:+.3f} eV/atom of corrections" if added else ""
         formation = float(self.hull.formation_energy([composition], [energy])[0])
         return [
             stability(above, self.limit(ask), self.error, f"against {against}{known}"),

@@ -57,6 +57,7 @@ class Settings:
     fmax, smax  convergence: largest force in eV/Å, largest stress component in eV/Å^3
     steps       most optimiser steps per crystal
     novel       whether known phases are turned away
+    second_opinion, second_reference, both_must_agree  of a second potential, see campaign.second_opinion.Asked
     """
 
     count: int | None = 100
@@ -73,6 +74,9 @@ class Settings:
     keep_symmetry: bool = True
     batch_atoms: int = 256
     novel: bool = True
+    second_opinion: str = ""
+    second_reference: str = ""
+    both_must_agree: bool = False
 
     def __post_init__(self):
         if self.count is None and self.seconds is None:

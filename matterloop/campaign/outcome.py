@@ -25,6 +25,7 @@ FUNNEL = (  # stages in order; a candidate counts in a stage if it passed every 
     ("unique", ("unique",)),
     ("novel", ("novel",)),
     ("near enough to the hull", ("energy_above_hull",)),
+    ("by both potentials", ("second_opinion",)),
 )
 
 
@@ -59,6 +60,7 @@ class Row:
     relaxed: bool
     evaluations: int = 0  # of its relaxation
     relax_cpu_seconds: float = float("nan")
+    second: Mapping[str, Any] | None = None  # opinion of a second potential, {} where it was not asked about this one; None: no second potential
 
     @property
     def why(self) -> str:
@@ -85,6 +87,7 @@ class Outcome:
     hulls        chemical system -> data for its hull plot (phases, candidates, facets)
     not_checked  sentences: what a reader might believe was checked and was not
     looked_up    sentences: what public databases hold of the best candidates' formulas
+    second       what a second potential says of the kept candidates, see campaign.second_opinion.compared, with `asked`: whose opinion; {} without one
     cost         seconds, evaluations and memory by stage and per candidate, see campaign.cost.budget
     """
 
@@ -101,6 +104,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
     finished: bool = True
     cost: Mapping[str, Any] = field(default_factory=dict)
+    second: Mapping[str, Any] = field(default_factory=dict)
     stopped: str = ""  # why it is not finished: "time", "asked to stop", or empty after a kill
 
     @property
@@ -115,6 +119,8 @@ def funnel_of(verdicts: Mapping[str, Verdict], proposed: int) -> tuple[tuple[str
     alive, out = list(verdicts.values()), [("proposed", proposed)]
     for name, checks in FUNNEL[1:]:
         wanted = [c for c in checks if c in made]
+        if checks == ("second_opinion",) and not wanted:
+            continue  # asked for by few
         alive = [v for v in alive if all((r := v.reason(c)) is not None and r.passed for c in wanted)]
         out.append((name, len(alive)))
     return (*out, ("kept", sum(v.passed and v.reason("energy_above_hull") is not None for v in verdicts.values())))
@@ -166,11 +172,16 @@ def _row(rank: int, entry: tuple[Candidate, Crystals, dict[int, int], float, tup
         volume_per_atom=float(crystal.volume[0]) / crystal.atoms, density=rho,
         moment=float("nan") if not record or record.get("moment") is None else record["moment"], fmax=record["fmax"] if record else float("nan"),
         steps=record["steps"] if record else 0, source=candidate.source, parents=candidate.parents, about=candidate.about, reasons=reasons,
-        crystal=crystal, relaxed=record is not None, evaluations=(record or state.failed.get(candidate.key, {})).get("evaluations", 0), relax_cpu_seconds=seconds)
+        crystal=crystal, relaxed=record is not None, evaluations=(record or state.failed.get(candidate.key, {})).get("evaluations", 0), relax_cpu_seconds=seconds,
+        second=state.second.get(candidate.key, {}) if state.second_asked else None)
 
 
 def flat(row: Row) -> dict[str, Any]:
     """A row as one line of candidates.csv: what the same seed gives again, so no seconds."""
+    second = {} if row.second is None else {
+        "second_energy_above_hull": row.second.get("energy_above_hull", float("nan")), "second_within_limit": {True: "yes", False: "no"}.get(row.second.get("within"), ""),
+        "second_energy_per_atom": row.second.get("energy_per_atom", float("nan")), "second_uncorrected_energy_per_atom": row.second.get("uncorrected_energy_per_atom", float("nan")),
+        "second_formation_energy": row.second.get("formation_energy", float("nan")), "second_coverage": row.second.get("coverage", float("nan")), "second_reason": row.second.get("reason", "")}
     return {
         "rank": row.rank, "key": row.key, "kept": row.kept, "formula": row.formula, "space_group": row.space_group, "symbol": row.space_group_symbol,
         "crystal_system": row.crystal_system, "atoms": row.atoms, "energy_per_atom": row.energy, "energy_above_hull": row.energy_above_hull,
@@ -178,7 +189,7 @@ def flat(row: Row) -> dict[str, Any]:
         "volume_per_atom": row.volume_per_atom, "density": row.density, "moment": row.moment, "fmax": row.fmax, "steps": row.steps,
         "evaluations": row.evaluations,
         "relaxed": row.relaxed, "source": row.source, "parents": " ".join(row.parents), "prototype": str(row.about.get("prototype", "")),
-        "gene": str(row.about.get("gene", "")), "file": f"structures/{row.key}.cif" if row.relaxed else "", "why": row.why,
+        "gene": str(row.about.get("gene", "")), "file": f"structures/{row.key}.cif" if row.relaxed else "", "why": row.why, **second,
     }
 
 

@@ -34,6 +34,7 @@ class State:
     judged     key -> verdict
     observed   rounds whose verdicts the generators have heard
     seconds    wall seconds of all sessions that closed in order, plus what the open one had logged
+    second     key -> opinion of a second potential, see campaign.second_opinion; `second_asked` whose, {} where none was asked for
     spent      stage -> wall and CPU seconds and memory of all sessions, as far as they are logged
     """
 
@@ -46,6 +47,8 @@ class State:
     judged: dict[str, Verdict] = field(default_factory=dict)
     observed: set[int] = field(default_factory=set)
     sessions: list[dict] = field(default_factory=list)
+    second_asked: Mapping[str, Any] = field(default_factory=dict)
+    second: dict[str, dict] = field(default_factory=dict)
     spent: dict[str, Spent] = field(default_factory=dict)
     exhausted: bool = False
     finished: bool = False
@@ -75,6 +78,10 @@ class State:
             case "started":
                 self.sessions.append(dict(c))
                 self.finished, self.stopped = False, ""
+                if second := c.get("second_opinion"):
+                    if any(self.second_asked.get(name) != second[name] for name in ("potential", "reference", "hull")):
+                        self.second = {}  # another potential or another hull: what was said before is no answer to this question
+                    self.second_asked = dict(second)
                 if "loading" in c:
                     self._spend("load", **c["loading"])
             case "proposed":
@@ -95,6 +102,8 @@ class State:
                 self.stopped = str(c.get("reason", ""))
             case "finished":
                 self.finished = True
+            case "second_opinion":
+                self.second[c["key"]] = dict(c)
             case "reported":
                 self._spend("report", **c["report"])
             case _:

@@ -55,10 +55,14 @@ class Phases:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def labels(self) -> list[str]:
+        """What the phases are called on a hull: 'formula (name)', elements by their symbol."""
+        return [symbol(next(iter(c))) if len(c) == 1 else f"{reduced_formula(c)} ({n})" for n, c in zip(self.names, self.compositions, strict=True)]
+
     def hull(self) -> Hull:
-        """Their convex hull; phases are called 'formula (name)', elements by their symbol."""
-        labels = [symbol(next(iter(c))) if len(c) == 1 else f"{reduced_formula(c)} ({n})" for n, c in zip(self.names, self.compositions, strict=True)]
-        return Hull(self.compositions, self.energies, labels, self.scheme, self.potential, self.about)
+        """Their convex hull; phases are called by their labels."""
+        return Hull(self.compositions, self.energies, self.labels, self.scheme, self.potential, self.about)
 
     def without(self, names: Collection[str]) -> Phases:
         """The phases not called by `names`; Missing for a name that none has."""
@@ -77,14 +81,19 @@ class Phases:
 OWN_TABLE = "reference_"  # a potential with a table of this name judges the geometries of another one beside its own
 
 
+def with_reference() -> dict[str, str]:
+    """{name of shipped phases: name of the oracle whose they are}."""
+    held = shipped.list_shipped()
+    return {**{n.removeprefix("compounds_"): n.removeprefix("compounds_") for n in held if n.startswith("compounds_")},
+            **{n.removeprefix(OWN_TABLE): shipped.card(n)["potential"] for n in held if n.startswith(OWN_TABLE)}}
+
+
 def reference_name(potential: str) -> str:
     """What the shipped phases of a potential are called, by that name or by the name of its oracle; Missing with the nearest names for a potential without any."""
-    held = shipped.list_shipped()
-    own = {name.removeprefix(OWN_TABLE): shipped.card(name)["potential"] for name in held if name.startswith(OWN_TABLE)}
-    names = {n.removeprefix("compounds_") for n in held if n.startswith("compounds_")} | own.keys()
-    found = potential if potential in names else next((name for name, oracle in own.items() if oracle == potential), None)
+    names = with_reference()
+    found = potential if potential in names else next((name for name, oracle in names.items() if oracle == potential), None)
     if found is None:
-        raise Missing("potential with shipped reference phases", potential, {*names, *own.values()})
+        raise Missing("potential with shipped reference phases", potential, {*names, *names.values()})
     return found
 
 
