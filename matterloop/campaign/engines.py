@@ -11,9 +11,12 @@ import json
 import logging
 import os
 import queue
+import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -25,6 +28,8 @@ from .executors import Executor
 from .workers import work
 
 GRACE = 10.0  # seconds that workers have to end by themselves when an engine closes
+IDLE_JOBS = 4  # jobs that may end without having answered a call before that is an error
+SPOOL = "MATTERLOOP_SPOOL"  # in the environment of every worker: whose it is
 
 
 class Call(Protocol):
@@ -105,6 +110,7 @@ class Processes:
             self.environments = [{**executor.environment(), "CUDA_VISIBLE_DEVICES": str(i)} for i in range(executor.workers)]
         else:
             self.environments = [executor.environment()] * executor.workers
+        self.environments = [{**e, SPOOL: str(folder)} for e in self.environments]
         self.waiting: deque[ProcessCall] = deque()
         self.log = (folder / "workers.log").open("ab")
         self.workers: list[_Worker | None] = [None] * executor.workers
@@ -150,14 +156,17 @@ class Processes:
 
 
 class ParslCall:
-    def __init__(self, future):
-        self.future = future
+    def __init__(self, engine: ParslEngine, future):
+        self.engine, self.future = engine, future
 
     def ended(self) -> str | None:
         if not self.future.done():
             return None
         error = self.future.exception()
-        return "" if error is None else f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}".rstrip(": ")
+        if self.engine.broken:
+            raise MatterloopError(self.engine.broken)
+        self.engine.answered += 1
+        return "" if error is None else f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}".rstrip(": ")
 
 
 class ParslEngine:
@@ -176,6 +185,8 @@ class ParslEngine:
             from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
         except ImportError:
             raise NeedsPackage("parsl", "this executor", "matterloop[parsl]") from None
+        place = _plain_place(folder, executor.remote)
+        self.place, self.answered, self.broken = place, 0, ""
         encrypted = executor.encrypted and zmq.has("curve")
         if not encrypted and executor.encrypted and executor.remote:
             raise BadInput("this build of ZeroMQ cannot encrypt; install pyzmq with libsodium, or set encrypted = false on a network that you trust", "executor")
@@ -190,29 +201,48 @@ class ParslEngine:
         logging.getLogger("parsl").setLevel(logging.CRITICAL)  # its log files below `folder` keep everything; what matters is told by the driver
         config = Config(
             executors=[HighThroughputExecutor(
-                label="relax", provider=_provider(executor), max_workers_per_node=executor.workers, cores_per_worker=1e-6, encrypted=encrypted,
-                heartbeat_period=period, heartbeat_threshold=threshold, prefetch_capacity=0, worker_logdir_root=str(folder / "parsl"),
+                label="relax", provider=_provider(executor, folder), block_error_handler=self._jobs_ended, max_workers_per_node=executor.workers, cores_per_worker=1e-6, encrypted=encrypted,
+                heartbeat_period=period, heartbeat_threshold=threshold, prefetch_capacity=0, worker_logdir_root=str(place),
                 launch_cmd=DEFAULT_LAUNCH_CMD.replace("process_worker_pool.py", f"{quoted} -P -m parsl.executors.high_throughput.process_worker_pool", 1),
-                interchange_launch_cmd=[sys.executable, "-P", "-m", "matterloop.campaign.guard", str(os.getpid())], **more)],
-            run_dir=str(folder / "parsl"), strategy="simple", strategy_period=1 if not executor.remote else 5, retries=0, usage_tracking=0,
+                interchange_launch_cmd=[sys.executable, "-P", "-m", "matterloop.campaign.guard", str(os.getpid()), str(folder)], **more)],
+            run_dir=str(place), strategy="simple", strategy_period=1 if not executor.remote else 5, retries=0, usage_tracking=0,
             initialize_logging=False)
         self.kernel = parsl.dataflow.dflow.DataFlowKernel(config)
         self.app = parsl.python_app(work, data_flow_kernel=self.kernel, cache=False)
 
     def start(self, arguments: dict[str, Any]) -> ParslCall:
-        return ParslCall(self.app(**arguments))
+        return ParslCall(self, self.app(**arguments))
+
+    def _jobs_ended(self, parsl_executor, status: dict) -> None:
+        """What Parsl asks about the jobs it has started: give up when they end one after the other without having done anything."""
+        idle = [s for s in status.values() if s.terminal and s.state.name not in ("CANCELLED", "SCALED_IN")]
+        if len(idle) >= IDLE_JOBS + self.answered:
+            said = next((t.strip().splitlines()[-1] for s in reversed(idle) for t in (s.stderr_summary, s.stdout_summary, s.message) if t and t.strip()), "")
+            self.broken = f"{len(idle)} jobs ended before they had done anything{': ' + said if said else ''}; look at `init` and `python` of the executor"
+            parsl_executor.set_bad_state_and_fail_all(MatterloopError(self.broken))
 
     def close(self) -> None:
-        """Parsl waits for nothing: managers are told to end, jobs are cancelled."""
+        """Managers are told to end, jobs are cancelled."""
         if not self.kernel.cleanup_called:
             self.kernel.cleanup()
+        if self.place.parent == Path(tempfile.gettempdir()):
+            shutil.rmtree(self.place, ignore_errors=True)
 
 
-def _provider(executor: Executor):
+def _plain_place(folder: Path, remote: bool) -> Path:
+    """Where an engine keeps its scripts and logs: below the spool, or, since job scripts hold the path unquoted, a temporary folder if that has spaces."""
+    if re.fullmatch(r"[\w@%+=:,./-]+", str(folder), re.ASCII):
+        return folder / "engine"
+    if remote:
+        raise BadInput("the path holds a space or another character that job scripts cannot have; choose another --out", str(folder))
+    return Path(tempfile.mkdtemp(prefix="matterloop-"))
+
+
+def _provider(executor: Executor, folder: Path):
     from parsl.launchers import SingleNodeLauncher, SrunLauncher
     from parsl.providers import LocalProvider, SlurmProvider
 
-    init = "\n".join(executor.lines())
+    init = "\n".join([*executor.lines(), f"export {SPOOL}={shlex.quote(str(folder))}"])
     if not executor.remote:
         return LocalProvider(init_blocks=1, min_blocks=0, max_blocks=1, worker_init=init)
     try:
@@ -255,7 +285,7 @@ class SubmititEngine:
             raise NeedsPackage("submitit", "this executor", "matterloop[submitit]") from None
         more: dict[str, Any] = {"python": shlex.quote(executor.python)} if executor.python else {}
         try:
-            self.executor = SlurmExecutor(folder=folder / "submitit", **more)
+            self.executor = SlurmExecutor(folder=_plain_place(folder, True), **more)
         except RuntimeError as error:
             raise MatterloopError(f"Slurm does not answer here: {error}") from None
         extra = {k: v for k, v in (("account", executor.account), ("qos", executor.qos), ("constraint", executor.constraint)) if v}
@@ -264,7 +294,7 @@ class SubmititEngine:
             extra[name] = value or True
         self.executor.update_parameters(
             job_name="matterloop", time=max(1, executor.seconds // 60), nodes=1, ntasks_per_node=1, cpus_per_task=executor.cores_per_worker,
-            setup=executor.lines(), **({"partition": executor.partition} if executor.partition else {}),
+            setup=[*executor.lines(), f"export {SPOOL}={shlex.quote(str(folder))}"], **({"partition": executor.partition} if executor.partition else {}),
             **({"gpus_per_node": 1} if executor.gpus_per_node else {}), **({"exclusive": True} if executor.exclusive else {}),
             additional_parameters=extra)
         self.jobs: set[str] = set()

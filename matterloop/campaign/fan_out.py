@@ -146,7 +146,10 @@ class FanOut:
         """Take in what is new, see to calls that ended, hand out tasks; whether anything happened."""
         happened = False
         for r in list(self.running):
-            how = r.call.ended()  # before reading, so that nothing is written after the last look
+            try:
+                how = r.call.ended()  # before reading, so that nothing is written after the last look
+            except MatterloopError as error:  # the engine has given up
+                raise WorkersFailed(f"{error}. What was done is kept; resume when this is mended") from None
             if self._fold(round_, r.attempt):
                 happened = True
             if how is None and r.attempt.silent() > 2 * self.executor.patience + 30:
@@ -184,7 +187,8 @@ class FanOut:
         except MatterloopError:
             raise
         except Exception as error:  # of the engine's own: its scheduler refuses, or it has given up
-            raise WorkersFailed(f"no task can be handed out: {type(error).__name__}: {error}. What was done is kept; resume when this is mended") from error
+            why = getattr(self.engine, "broken", "") or f"no task can be handed out: {type(error).__name__}: {error}"
+            raise WorkersFailed(f"{why}. What was done is kept; resume when this is mended") from error
         self.running.append(_Running(Attempt(self.spool.attempt_path(task, name), task), items, careful, call))
         self.counts["tasks"] += 1
 

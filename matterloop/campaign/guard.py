@@ -1,6 +1,6 @@
 """Parsl's interchange, ended with the driver that started it: Parsl itself leaves it running when the driver is killed.
 
-    python -m matterloop.campaign.guard PID
+    python -m matterloop.campaign.guard PID SPOOL
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def watch(parent: int) -> None:
 
 
 def main() -> None:
-    parent = int(sys.argv.pop(1))
+    parent, _ = int(sys.argv.pop(1)), sys.argv.pop(1)  # the spool only says whose process this is
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to hear
     threading.Thread(target=watch, args=(parent,), daemon=True).start()
     runpy.run_module("parsl.executors.high_throughput.interchange", run_name="__main__")
