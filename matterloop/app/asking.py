@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ..archive.records import Ask
 from ..base.elements import number
@@ -11,6 +12,9 @@ from ..base.errors import BadInput
 from ..campaign.wish import Wish
 from ..crystal.composition import parse_formula, reduced
 from ..crystal.space_groups import groups_of
+
+if TYPE_CHECKING:
+    from ..campaign.second_opinion import Asked
 
 
 def narrowed(ask: Ask, *, elements: str = "", formula: str = "", atoms: str = "", space_group: int | None = None, crystal_system: str = "",
@@ -47,3 +51,12 @@ def understood_at_all(wish: Wish) -> None:
     if wish.not_understood and not wish.phrases:
         raise BadInput(f"nothing was understood of {wish.sentence!r}; say for instance \"stable ternary lithium oxides with fewer than 12 atoms\", look at "
                        "`matterloop understand`, or pass --anyway to search among all crystals", "wish")
+
+
+def second_asked(potential: str, reference: str = "", both: bool = False) -> Asked | None:
+    """The second opinion that three options ask for, None for none; BadInput for a reference or a demand without a potential."""
+    from ..campaign.second_opinion import Asked
+
+    if not potential and (reference or both):
+        raise BadInput("name the potential too, for example --second-opinion sevennet-0", "--second-reference" if reference else "--both-must-agree")
+    return Asked(potential, reference, both) if potential else None

@@ -27,6 +27,9 @@ Json = Annotated[bool, typer.Option("--json", help="one JSON object per result o
 Files = Annotated[list[str], typer.Argument(help="structure files: CIF, POSCAR, extxyz, or tables with a cif column")]
 Potential = Annotated[str, typer.Option(help="potential by name, see `matterloop models --role potential`")]
 MaxAtoms = Annotated[int, typer.Option("--max-atoms", min=1, help="most atoms of one structure; more need more memory")]
+Second = Annotated[str, typer.Option("--second-opinion", help="another potential that judges on a hull of its own, e.g. sevennet-0")]
+SecondReference = Annotated[str, typer.Option("--second-reference", help="file of phases of that potential instead of its shipped hull")]
+Both = Annotated[bool, typer.Option("--both-must-agree", help="keep only what both potentials put within the limit")]
 Reference = Annotated[str, typer.Option(help="file of own phases: formula, energy_per_atom, scheme")]
 
 
@@ -101,12 +104,12 @@ SHORT = {"energy_above_hull": "hull", "volume_per_atom": "volume", "shortest_dis
 
 
 def summary(outcome, folder: str | None, as_json: bool, stopped: bool = False) -> None:
-    """The outcome of a campaign: as JSON one object per candidate and a last one that holds the cost, else the funnel and the best of the table. Exit code 130 if it was stopped."""
+    """The outcome of a campaign: as JSON one object per candidate and last ones that hold the second opinion and the cost, else the funnel and the best of the table. Exit code 130 if it was stopped."""
     if as_json:
         from ..campaign.outcome import flat
 
         seconds = {r.key: r.relax_cpu_seconds for r in outcome.rows if r.evaluations}
-        emit([*(flat(r) for r in outcome.rows), {"cost": {**outcome.cost, "relax_cpu_seconds": seconds}}], True)
+        emit([*(flat(r) for r in outcome.rows), *([{"second_opinion": outcome.second}] if outcome.second else []), {"cost": {**outcome.cost, "relax_cpu_seconds": seconds}}], True)
     else:
         tell(outcome, folder)
     if not outcome.finished:
@@ -124,13 +127,19 @@ def tell(outcome, folder: str | None) -> None:
     best = [r for r in outcome.rows if r.relaxed][:15]
     if best:
         emit([{"rank": r.rank, "formula": r.formula, "group": r.space_group_symbol, "atoms": r.atoms, "eV/atom": r.energy_above_hull,
+               **({"second": r.second.get("energy_above_hull")} if r.second is not None else {}),
                "likely": f"{r.probability:.0%}{'*' if r.coverage < 1 else ''}" if r.probability == r.probability else "*" if r.coverage < 1 else "",
                "verdict": "kept" if r.kept else "not: " + ", ".join(
                    SHORT.get(x.check, x.check.replace("_", " ")) for x in r.reasons if not x.passed), "key": r.key} for r in best], False,
-             ("rank", "formula", "group", "atoms", "eV/atom", "likely", "verdict", "key"))
+             ("rank", "formula", "group", "atoms", "eV/atom", "second", "likely", "verdict", "key"))
         say("eV/atom: above the hull" + ("; * as far as known: the reference lacks phases there" if any(r.coverage < 1 for r in best) else "") + (f"; {len(outcome.rows) - len(best)} more in candidates.csv" if len(outcome.rows) > len(best) else ""))
     elif not outcome.rows:
         say("no generator found a crystal for this wish")
+    if second := outcome.second:
+        silent = "".join(f"; {n} {what}" for n, what in ((len(second["none"]), "without an opinion"), (len(second["waiting"]), "not asked about yet")) if n)
+        say(f"second opinion, {second['asked']['potential']} on its own hull: {len(second['agree'])} of {second['judged']} agree{silent}")
+        for r in [r for r in outcome.rows if r.key in set(second["disagree"])][:10]:
+            say(f"  disagrees on {r.formula} {r.space_group_symbol}: {r.energy_above_hull:.3f} eV/atom, by {second['asked']['potential']} {r.second['energy_above_hull']:.3f}, limit {r.second['limit']:.3f}")
     if outcome.not_understood:
         say(f"WARNING: not understood, and not used: {'; '.join(map(repr, outcome.not_understood))}")
     if (cost := outcome.cost) and cost["total"]["cpu_seconds"]:
@@ -157,12 +166,13 @@ def discover(
     overwrite: Annotated[bool, typer.Option(help="replace a run that is already in the folder")] = False,
     lookup: Annotated[bool, typer.Option(help="ask public OPTIMADE databases for the best formulas; skipped with a word when offline")] = True,
     anyway: Annotated[bool, typer.Option("--anyway", help="search among all crystals if nothing of the sentence is understood")] = False,
+    second_opinion: Second = "", second_reference: SecondReference = "", both: Both = False,
     quiet: bool = False,
     json_: Json = False,
 ) -> None:
     """Propose, relax, judge and rank crystals for a wish."""
     from ..campaign.wish import read_wish
-    from .asking import understood_at_all
+    from .asking import second_asked, understood_at_all
     from .discover import default_folder
     from .discover import discover as run
     from .progress import watching
@@ -177,7 +187,8 @@ def discover(
     warn(understood)
     with watching(quiet) as watch:
         outcome = run(understood, count=count, rounds=rounds, seconds=seconds, seed=seed, out=folder, potential=potential, reference=reference,
-                      exclude=symbols(exclude), include=symbols(include), known_too=known, overwrite=overwrite, lookup=lookup, anyway=anyway, watch=watch)
+                      exclude=symbols(exclude), include=symbols(include), known_too=known, overwrite=overwrite, lookup=lookup, anyway=anyway,
+                      second_opinion=second_asked(second_opinion, second_reference, both), watch=watch)
     summary(outcome, folder, json_, watch.stop())
 
 
@@ -189,13 +200,15 @@ def symbols(given: list[str] | None) -> list[str]:
 @app.command()
 def resume(folder: Annotated[str, typer.Argument(help="folder of a stopped or killed run")],
            seconds: Annotated[float | None, typer.Option(min=1, help="further wall seconds to spend")] = None,
-           lookup: Annotated[bool, typer.Option(help="ask public OPTIMADE databases for the best formulas")] = True, quiet: bool = False, json_: Json = False) -> None:
+           lookup: Annotated[bool, typer.Option(help="ask public OPTIMADE databases for the best formulas")] = True,
+           second_opinion: Second = "", second_reference: SecondReference = "", both: Both = False, quiet: bool = False, json_: Json = False) -> None:
     """Go on with a stopped or killed run."""
+    from .asking import second_asked
     from .discover import resume as run
     from .progress import watching
 
     with watching(quiet) as watch:
-        outcome = run(folder, seconds=seconds, lookup=lookup, watch=watch)
+        outcome = run(folder, seconds=seconds, lookup=lookup, second_opinion=second_asked(second_opinion, second_reference, both), watch=watch)
     summary(outcome, folder, json_, watch.stop())
 
 

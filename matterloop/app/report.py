@@ -10,6 +10,7 @@ from typing import Any
 from ..campaign.outcome import Outcome, Row, heat
 from ..crystal.state import Crystals
 from ..crystal.symmetry import Symmetry, analyse
+from .figures.agreement import agreement
 from .figures.funnel import funnel
 from .figures.hull_plot import hull_plot
 from .figures.periodic_table import periodic_table
@@ -41,7 +42,7 @@ def report(outcome: Outcome) -> str:
     title = outcome.settings.get("sentence") or "matterloop report"
     parts = [
         _head(outcome, title), _wish(outcome), _section("From proposed to kept", f'<div class="card">{funnel(outcome.funnel, 1000.0)}</div>'),
-        _best(outcome), _hulls(outcome),
+        _best(outcome), second_section(outcome), _hulls(outcome),
         _section("Elements", f'<div class="card scroll">{periodic_table(heat(outcome.rows), outcome.mask)}<p class="faint">Colour: proposals that hold the element. '
                  f'Struck out: left out by the wish or by the default element mask ({escape(", ".join(outcome.mask)) or "none"}); change it with <code>--include</code> and <code>--exclude</code>.</p></div>'),
         _table(outcome), _cost(outcome), _not_checked(outcome), _run(outcome),
@@ -125,6 +126,45 @@ def _hulls(o: Outcome) -> str:
                     "All energies come from one potential.</p>")
 
 
+def second_section(o: Outcome) -> str:
+    """What a second potential says of the kept candidates: how many agree, each distance by both, and every disagreement; empty where none was asked."""
+    if not (second := o.second):
+        return ""
+    asked, first, name = second["asked"], o.settings.get("potential", "the first"), second["asked"]["potential"]
+    asked_about = {r.key: r for r in o.rows if r.second}
+    judged = [r for r in o.rows if r.second and r.second["within"] is not None]
+    low, high = second["interval"]
+    words = [f'<p><b>{len(second["agree"])} of {second["judged"]}</b> candidates that {escape(first)} puts within the limit are within it by {escape(name)} too'
+             f'{f" ({low:.0%} to {high:.0%} with 95 % confidence)" if second["judged"] else ""}. '
+             f'{"Only these are kept." if asked["both"] else f"The verdicts stay those of {escape(first)}; nothing is averaged."}</p>']
+    if second["difference"]:
+        d = second["difference"]
+        words.append(f'<p>Distance by {escape(name)} minus that by {escape(first)}: median {d["median"]:+.3f}, mean absolute {d["mean_absolute"]:.3f} eV/atom.</p>')
+    if second["waiting"]:
+        words.append(f'<p class="no">{len(second["waiting"])} candidates were not asked about yet; resume the run.</p>')
+    protocols = "; ".join(f"{n} {escape(k)}" for k, n in asked["hull"].get("protocols", {}).items())
+    corrected = f", raw energies ({escape(asked['raw_scheme'])}) with their corrections" if asked["raw_scheme"] != asked["scheme"] else ""
+    words.append(f'<p class="faint">Its own hull: {asked["phases"]} phases, scheme {escape(asked["scheme"])}{corrected}{f" ({protocols})" if protocols else ""}. '
+                 'A phase that is a single point lies a little too high, which flatters the candidate.</p>')
+    points = [(f"{r.formula} ({r.key}): {r.energy_above_hull:+.3f} by {first}, {r.second['energy_above_hull']:+.3f} by {name}", r.energy_above_hull, r.second["energy_above_hull"],
+               bool(r.second["within"])) for r in judged]
+    plot = f'<div class="card">{agreement(points, judged[0].second["limit"], first, name)}</div>' if judged else ""
+    apart = [asked_about[k] for k in second["disagree"]]
+    rows = "".join(
+        f'<tr><td>{pretty(r.formula)}</td><td>{escape(r.space_group_symbol)}</td><td class="n">{number(r.energy_above_hull)}</td><td class="n">{number(r.second["energy_above_hull"])}</td>'
+        f'<td class="n">{number(r.second["limit"])}</td><td>{escape(against(r.second))}</td></tr>' for r in sorted(apart, key=lambda r: -r.second["energy_above_hull"]))
+    table = (f'<div class="card scroll"><p><b>Where they disagree</b>, eV/atom above the hull:</p><table><thead><tr><th>formula</th><th>group</th><th class="n">{escape(first)}</th><th class="n">{escape(name)}</th>'
+             f'<th class="n">limit</th><th>what it would decay into by {escape(name)}</th></tr></thead><tbody>{rows}</tbody></table></div>') if rows else ""
+    none = "".join(f"<li>{pretty(asked_about[k].formula)} ({escape(k)}): {escape(why)}</li>" for k, why in second["none"].items())
+    silent = f'<div class="card warn"><p><b>Without an opinion:</b></p><ul>{none}</ul></div>' if none else ""
+    return _section(f"Second opinion: {name}", f'<div class="two"><div class="card">{"".join(words)}</div>{plot}</div>{table}{silent}')
+
+
+def against(opinion: Mapping[str, Any]) -> str:
+    """Decay products with their shares; those that are single points say so."""
+    return ", ".join(f"{share:.2f} {name}{' [single point]' if name in opinion['single_points'] else ''}" for name, share in opinion["decomposition"])
+
+
 def _reasons(row: Row) -> str:
     items = "".join(
         f'<li class="{"yes" if r.passed else "no"}">{"✓" if r.passed else "✗"} {escape(r.check.replace("_", " "))}: {number(r.value, 4)}'
@@ -135,18 +175,24 @@ def _reasons(row: Row) -> str:
 
 def _table(o: Outcome) -> str:
     head = "".join(f'<th class="{c}">{t}</th>' for t, c in (
-        ("#", "n"), ("formula", ""), ("group", ""), ("atoms", "n"), ("above hull<br>eV/atom", "n"), ("formation<br>eV/atom", "n"), ("within<br>limit", "n"),
+        ("#", "n"), ("formula", ""), ("group", ""), ("atoms", "n"), ("above hull<br>eV/atom", "n"), *((f"by {escape(o.second['asked']['potential'])}<br>eV/atom", "n") for _ in (1,) if o.second),
+        ("formation<br>eV/atom", "n"), ("within<br>limit", "n"),
         ("coverage", "n"), ("verdict and its reasons", "wide")))
     made = lambda r: " · ".join(x for x in (r.key, str(r.about.get("prototype", ""))) if x)
     body = "".join(
         f'<tr class="{"kept" if r.kept else ""}"><td class="n">{r.rank}</td><td>{pretty(r.formula)}</td><td>{escape(r.space_group_symbol)}</td><td class="n">{r.atoms}</td>'
-        f'<td class="n">{number(r.energy_above_hull)}</td><td class="n">{number(r.formation_energy)}</td><td class="n">{number(r.probability * 100, 0, " %")}{"*" if r.coverage < 1 else ""}</td>'
+        f'<td class="n">{number(r.energy_above_hull)}</td>{_second_cell(r) if o.second else ""}<td class="n">{number(r.formation_energy)}</td><td class="n">{number(r.probability * 100, 0, " %")}{"*" if r.coverage < 1 else ""}</td>'
         f'<td class="n">{number(r.coverage * 100, 0, " %")}</td><td class="wide">{_reasons(r)}<span class="faint">{escape(made(r))}</span></td></tr>' for r in o.rows[:TABLE])
     star = any(r.coverage < 1 for r in o.rows[:TABLE])
     foot = '<p class="faint">* as far as known: the reference lacks phases at that composition, so the true distance may be larger.</p>' if star else ""
     more = f'<p class="faint">{len(o.rows) - TABLE} more rows stand in candidates.csv.</p>' if len(o.rows) > TABLE else ""
     return _section("Every candidate and the reasons of its verdict", f'<div class="card"><p><input id="filter" placeholder="filter: formula, group, reason" aria-label="filter the table"></p>'
                     f'<div class="scroll"><table id="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{foot}{more}</div>')
+
+
+def _second_cell(row: Row) -> str:
+    said = (row.second or {}).get("within")
+    return f'<td class="n{"" if said is None else " yes" if said else " no"}">{number((row.second or {}).get("energy_above_hull", float("nan")))}</td>'
 
 
 def _cost(o: Outcome) -> str:
