@@ -2,6 +2,63 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 bench_app = typer.Typer(help="Measure: speed, cost and accuracy, with what they were measured on.", no_args_is_help=True)
+
+
+@bench_app.command("discover")
+def bench_discover(
+    wish: Annotated[list[str] | None, typer.Argument(help="wishes instead of the standard set")] = None,
+    count: Annotated[int, typer.Option(min=1, help="proposals per wish")] = 50,
+    seed: int = 0,
+    potential: Annotated[str, typer.Option(help="potential by name")] = "chgnet",
+    record: Annotated[str | None, typer.Option(help="file to write the record to")] = None,
+    compare: Annotated[str | None, typer.Option(help="record of an earlier run of the same: prints what changed")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="the record as JSON on standard output")] = False,
+) -> None:
+    """Stable candidates per CPU-hour of the whole loop, stage by stage, on a standard set of wishes."""
+    from ..bench import discovering
+    from .bench_tables import discovered, since
+    from .cli import plain, say
+    from .discover import discover
+    from .folder import made, write_atomic
+
+    earlier = discovering.read_record(compare) if compare else None  # before the minutes are spent
+    if record:
+        made(Path(record).parent)
+    wishes = tuple(wish) if wish else discovering.WISHES
+    found = plain(discovering.measure(lambda text, **more: discover(text, potential=potential, **more), wishes, count, seed, note=say) | {"potential": potential})
+    if record:
+        write_atomic(Path(record), json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    changed = plain(discovering.compare(found, earlier)) if earlier else None
+    if json_:
+        typer.echo(json.dumps(found | ({"compared": changed} if changed else {}), ensure_ascii=False))
+        return
+    discovered(found)
+    if changed:
+        since(changed, str(compare))
+
+
+@bench_app.command("hull")
+def bench_hull(
+    potential: Annotated[str, typer.Option(help="potential with a shipped reference")] = "chgnet",
+    data_dir: Annotated[str | None, typer.Option(help="folder of data sets, else $MATTERLOOP_DATA")] = None,
+    resamples: Annotated[int, typer.Option(min=1, help="bootstrap resamples of chemical systems")] = 1000,
+    seed: int = 0,
+    json_: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
+) -> None:
+    """Energy above a potential's own hull against the Materials Project's, on fully covered chemical systems."""
+    from ..bench.hull_accuracy import hull_accuracy
+    from .bench_tables import hulls_compared
+    from .cli import plain
+
+    found = plain(hull_accuracy(potential, data_dir=data_dir, seed=seed, resamples=resamples))
+    if json_:
+        typer.echo(json.dumps(found))
+    else:
+        hulls_compared(found)
