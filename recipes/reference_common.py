@@ -13,8 +13,8 @@ from matterloop.archive.shipped import SHIPPED, write_card
 from matterloop.base.errors import BadInput
 
 PROTOCOL = {"optimizer": "lbfgs", "fmax": 0.03, "smax": 0.001, "steps": 300, "keep_symmetry": True}  # eV/Å, eV/Å^3 (0.16 GPa)
-LADDER = (  # what is tried with a structure in turn, until a relaxation ends well
-    PROTOCOL, {**PROTOCOL, "optimizer": "fire", "steps": 1500}, {**PROTOCOL, "keep_symmetry": False, "steps": 1000},
+LADDER = (  # what is tried with a structure in turn until a relaxation ends well; one that ran out of steps is gone on with from where it stands
+    PROTOCOL, {**PROTOCOL, "steps": 1000}, {**PROTOCOL, "optimizer": "fire", "steps": 1500}, {**PROTOCOL, "keep_symmetry": False, "steps": 1000},
     {**PROTOCOL, "optimizer": "fire", "keep_symmetry": False, "steps": 3000})
 SYMPREC = 0.01  # Å
 RELAXED, PUBLISHED, BUILT = "relaxed", "published geometry, single point", "built by substitution, relaxed"

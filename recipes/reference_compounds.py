@@ -4,7 +4,7 @@
 
 Each stage resumes from the work folder and may be stopped at any time. `restore` refills an empty work folder from the shipped tables, so that their energies and
 geometries are not computed again; leave it out to compute everything anew. `relax` starts with what lies nearest to the hull and has the fewest atoms;
-`retry` takes what did not end well up the ladder: FIRE, no symmetry, both.
+`retry` takes what did not end well up the ladder: more steps, FIRE, no symmetry, both.
 Published geometries stay in the work folder: what ships is what our own engine computed, and relaxed geometries as lattice and free Wyckoff parameters.
 """
 
@@ -13,8 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from matterloop.crystal.composition import compositions
 from matterloop.crystal.segments import segment_max
 from matterloop.crystal.state import Crystals
 from matterloop.crystal.symmetry import analyse
-from matterloop.crystal.wyckoff import free_parameters
+from matterloop.crystal.wyckoff import Parameters, free_parameters, from_parameters
 from matterloop.measure.hull import Hull
 from matterloop.measure.relax import RelaxedOne
 from matterloop.measure.relax import relax as minimise
@@ -151,12 +152,18 @@ def retry(work: Path, until: float) -> None:
     """Take what did not end well up the ladder, rung by rung."""
     frame, single = structures(work).set_index("material_id", drop=False), {x["material_id"]: x for x in read_lines(work / "singles.jsonl")}
     for rung in range(1, len(LADDER)):
-        bad = [m for m, x in endings(work, single).items() if x.get("rung", 0) < rung and ended(x, single[m]["energy_per_atom"])]
-        climb(work, frame.loc[bad], rung, until, 100)
+        bad = {m: x for m, x in endings(work, single).items() if x.get("rung", 0) < rung and ended(x, single[m]["energy_per_atom"])}
+        climb(work, frame.loc[list(bad)], rung, until, 100, {m: x for m, x in bad.items() if x["status"] == "steps"})
 
 
-def climb(work: Path, rest, rung: int, until: float, batch: int) -> None:
-    """Relax rows of the structure file with the settings of one rung of the ladder, from the published geometry."""
+def where(x: dict) -> Crystals:
+    """The primitive cell of a line that `finished` wrote."""
+    sites = tuple((letter, z, tuple(values)) for letter, z, values in x["sites"])
+    return analyse(from_parameters(Parameters(x["space_group"], tuple(x["lattice"]), sites)), SYMPREC)[0].primitive
+
+
+def climb(work: Path, rest, rung: int, until: float, batch: int, stand: Mapping[str, dict] = MappingProxyType({})) -> None:
+    """Relax rows of the structure file with the settings of one rung of the ladder, from the published geometry or where an earlier line, in `stand`, ended."""
     oracle, path, settings, begin, count = registry.load("chgnet", role="potential"), work / "relaxed.jsonl", LADDER[rung], time.monotonic(), 0
 
     def finish(names: list[str], i: int, one: RelaxedOne) -> None:
@@ -167,7 +174,8 @@ def climb(work: Path, rest, rung: int, until: float, batch: int) -> None:
         if time.monotonic() > until:
             break
         part = rest.iloc[start : start + batch]
-        names, cells = part.material_id.to_list(), crystals_of(part)
+        names = part.material_id.to_list()
+        cells = Crystals.join([where(stand[m]) if m in stand else c for m, c in zip(names, crystals_of(part), strict=True)])
         if settings["keep_symmetry"]:
             found = dict(zip(names, analyse(cells, SYMPREC, on_error="keep"), strict=True))
             append_many(path, [{"material_id": m, "rung": rung, "status": "failed", "reason": str(s)[:300], "steps": 0} for m, s in found.items() if isinstance(s, BadInput)])

@@ -25,7 +25,7 @@ from matterloop.represent.wyckoff_gene import Gene
 BUILT_NEAR = 0.1  # eV/atom above the hull of all other phases: farther up a built phase has the wrong structure
 BELIEVED = 0.25  # eV/atom by which its formation energy may differ from the published one (of older corrections): farther off it is not that phase
 DEEPEST = 0.5  # eV/atom a relaxation may gain; beyond that it ended in another structure
-HOLE = 0.05  # eV/atom below the hull of all other phases: what fell so far and ends there is a hole of the potential
+HOLE = 0.2  # eV/atom below the hull of all other phases: what fell so far and ends there is a hole of the potential
 
 
 def element_energies(work: Path) -> dict[int, float]:

@@ -389,9 +389,20 @@ def test_the_first_relaxation_that_ends_well_is_taken_and_only_the_others_go_up_
     assert {m: x["energy_per_atom"] for m, x in compounds.endings(tmp_path, single).items()} == {"a": -1.1, "b": -1.3, "c": -0.99}
     climbed = []
     monkeypatch.setattr(compounds, "structures", lambda work: pd.DataFrame({"material_id": list("abc")}))
-    monkeypatch.setattr(compounds, "climb", lambda work, rest, rung, until, batch: climbed.append((rung, "".join(rest.material_id))))
+    monkeypatch.setattr(compounds, "climb", lambda work, rest, rung, until, batch, stand: climbed.append((rung, "".join(rest.material_id), list(stand))))
     compounds.retry(tmp_path, float("inf"))
-    assert climbed == [(1, ""), (2, "c"), (3, "c")]
+    assert climbed == [(1, "", []), (2, "c", []), (3, "c", []), (4, "c", [])]
+
+
+def test_a_relaxation_that_ran_out_of_steps_is_gone_on_with_where_it_stands(tmp_path, monkeypatch):
+    recipe("reference_common", monkeypatch)
+    compounds = recipe("reference_compounds", monkeypatch)
+    crystal = Crystals.of([[0, 0, 0], [0.5, 0.5, 0.5]], [55, 17], 4.3 * np.eye(3))
+    frame = pd.DataFrame({"material_id": ["far", "near"], "atoms": [2, 2], "species": [[55, 17]] * 2, "cell": [crystal.cell.flatten().tolist()] * 2, "frac": [crystal.frac.flatten().tolist()] * 2})
+    start = []
+    monkeypatch.setattr(compounds, "minimise", lambda cells, oracle, **more: start.append(cells))
+    compounds.climb(tmp_path, frame, 1, float("inf"), 10, {"near": {"space_group": 221, "lattice": [4.1], "sites": [["a", 17, []], ["b", 55, []]]}})
+    assert start[0].volume.tolist() == pytest.approx([4.3**3, 4.1**3])
 
 
 def test_relaxed_structures_of_the_hull_error_come_back_from_what_ships(tmp_path, monkeypatch):
