@@ -136,7 +136,7 @@ def tell(outcome, folder: str | None) -> None:
     elif not outcome.rows:
         say("no generator found a crystal for this wish")
     if second := outcome.second:
-        silent = "".join(f"; {n} {what}" for n, what in ((len(second["none"]), "without an opinion"), (len(second["waiting"]), "not asked about yet")) if n)
+        silent = "".join(f"; {n} {what}" for n, what in ((len(second["partial"]), "as far as known, for its hull lacks phases there"), (len(second["none"]), "without an opinion"), (len(second["waiting"]), "not asked about yet")) if n)
         say(f"second opinion, {second['asked']['potential']} on its own hull: {len(second['agree'])} of {second['judged']} agree{silent}")
         for r in [r for r in outcome.rows if r.key in set(second["disagree"])][:10]:
             say(f"  disagrees on {r.formula} {r.space_group_symbol}: {r.energy_above_hull:.3f} eV/atom, by {second['asked']['potential']} {r.second['energy_above_hull']:.3f}, limit {r.second['limit']:.3f}")
@@ -273,14 +273,16 @@ def relax(
 
 @app.command()
 def hull(files: Files, potential: Potential = "chgnet", reference: Reference = "",
-         as_is: Annotated[bool, typer.Option("--as-is", help="do not relax first")] = False, max_atoms: MaxAtoms = 500, quiet: bool = False, json_: Json = False) -> None:
+         as_is: Annotated[bool, typer.Option("--as-is", help="do not relax first")] = False, max_atoms: MaxAtoms = 500,
+         second_opinion: Second = "", second_reference: SecondReference = "", quiet: bool = False, json_: Json = False) -> None:
     """Energy above the convex hull and decay products."""
+    from .asking import second_asked
     from .progress import watching
     from .verbs import hull as run
 
     with watching(quiet) as watch:
-        rows = run(files, potential=potential, reference=reference, relaxed=not as_is, max_atoms=max_atoms, watch=watch)
-    emit(rows, json_, ("file", "formula", "energy_per_atom", "formation_energy", "energy_above_hull", "decomposition", "coverage"))
+        rows = run(files, potential=potential, reference=reference, relaxed=not as_is, max_atoms=max_atoms, second_opinion=second_asked(second_opinion, second_reference), watch=watch)
+    emit(rows, json_, ("file", "formula", "energy_per_atom", "formation_energy", "energy_above_hull", *(("second_energy_above_hull",) if second_opinion else ()), "decomposition", "coverage"))
     finish(rows)
 
 
@@ -316,19 +318,24 @@ def generate(
 
 @app.command()
 def judge(files: Annotated[list[str], typer.Argument(help="a folder or structure files")], json_: Json = False,
-          no_reference: Annotated[bool, typer.Option("--no-reference", help="skip novelty")] = False) -> None:
-    """Valid, unique and novel shares of structures from any generator."""
+          no_reference: Annotated[bool, typer.Option("--no-reference", help="skip novelty")] = False, second_opinion: Second = "",
+          second_reference: SecondReference = "") -> None:
+    """Valid, unique and novel shares of structures from any generator; with a second opinion what passed is measured on two hulls."""
+    from ..campaign.watch import Watch
+    from .asking import second_asked
     from .verbs import judge as run
     from .verbs import rate
 
-    result = run(files[0] if len(files) == 1 else files, reference=not no_reference)
+    result = run(files[0] if len(files) == 1 else files, reference=not no_reference, second_opinion=second_asked(second_opinion, second_reference), watch=Watch(note=say))
     if json_:
         emit([result], True)
     else:
         emit([{k: v for k, v in r.items() if k != "reasons"} | ({"why": "; ".join(f"{x['check']}: {x['note'] or x['value']}" for x in r["reasons"] if not x["passed"])}
                                                                 if "reasons" in r else {}) for r in result["crystals"]],
-             False, ("file", "formula", "valid", "unique", "novel", "why"))
+             False, ("file", "formula", "valid", "unique", "novel", *(("energy_above_hull", "second_energy_above_hull") if second_opinion else ()), "why"))
         say(f"{result['total']} given: {rate(result)}")
+        if second := result.get("second_opinion"):
+            say(f"second opinion, {second_opinion} on its own hull: {len(second['agree'])} of {second['judged']} that the first puts within 0.1 eV/atom agree")
     finish(result["crystals"])
 
 

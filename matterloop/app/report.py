@@ -140,13 +140,15 @@ def second_section(o: Outcome) -> str:
     if second["difference"]:
         d = second["difference"]
         words.append(f'<p>Distance by {escape(name)} minus that by {escape(first)}: median {d["median"]:+.3f}, mean absolute {d["mean_absolute"]:.3f} eV/atom.</p>')
+    if second["partial"]:
+        words.append(f'<p>{len(second["partial"])} of the {second["judged"]} as far as known: at their composition the hull of {escape(name)} lacks known phases, so that its distance may be too small.</p>')
     if second["waiting"]:
         words.append(f'<p class="no">{len(second["waiting"])} candidates were not asked about yet; resume the run.</p>')
     protocols = "; ".join(f"{n} {escape(k)}" for k, n in asked["hull"].get("protocols", {}).items())
     corrected = f", raw energies ({escape(asked['raw_scheme'])}) with their corrections" if asked["raw_scheme"] != asked["scheme"] else ""
     words.append(f'<p class="faint">Its own hull: {asked["phases"]} phases, scheme {escape(asked["scheme"])}{corrected}{f" ({protocols})" if protocols else ""}. '
                  'A phase that is a single point lies a little too high, which flatters the candidate.</p>')
-    points = [(f"{r.formula} ({r.key}): {r.energy_above_hull:+.3f} by {first}, {r.second['energy_above_hull']:+.3f} by {name}", r.energy_above_hull, r.second["energy_above_hull"],
+    points = [(f"{r.formula} ({r.key}): {r.energy_above_hull:+.3f} by {first}, {r.second['energy_above_hull']:+.3f} by {name}{' as far as known' if r.second['coverage'] < 1 else ''}", r.energy_above_hull, r.second["energy_above_hull"],
                bool(r.second["within"])) for r in judged]
     plot = f'<div class="card">{agreement(points, judged[0].second["limit"], first, name)}</div>' if judged else ""
     apart = [asked_about[k] for k in second["disagree"]]
@@ -192,7 +194,7 @@ def _table(o: Outcome) -> str:
 
 def _second_cell(row: Row) -> str:
     said = (row.second or {}).get("within")
-    return f'<td class="n{"" if said is None else " yes" if said else " no"}">{number((row.second or {}).get("energy_above_hull", float("nan")))}</td>'
+    return f'<td class="n{"" if said is None else " yes" if said else " no"}">{number((row.second or {}).get("energy_above_hull", float("nan")))}{"*" if said is not None and row.second["coverage"] < 1 else ""}</td>'
 
 
 def _cost(o: Outcome) -> str:

@@ -17,6 +17,7 @@ from ..base.units import gpa_to_stress, stress_to_gpa
 from ..campaign.watch import Watch
 
 if TYPE_CHECKING:  # torch is for the verbs that compute
+    from ..campaign.second_opinion import Asked, SecondOpinion
     from ..crystal.state import Crystals
 
     Source = str | Path | Iterable[str | Path] | Crystals
@@ -91,10 +92,12 @@ def energy(source: Source, *, potential: str = "chgnet", max_atoms: int = MAX_AT
 
 
 def relax(source: Source, *, out: str | Path | None = None, fmax: float = 0.05, pressure: float = 0.0, keep_symmetry: bool = False, steps: int = 500,
-          optimizer: str = "lbfgs", potential: str = "chgnet", max_atoms: int = MAX_ATOMS, watch: Watch = Watch()) -> list[dict[str, Any]]:
+          optimizer: str = "lbfgs", potential: str = "chgnet", max_atoms: int = MAX_ATOMS, ends: dict[int, Crystals] | None = None,
+          watch: Watch = Watch()) -> list[dict[str, Any]]:
     """Relax atoms and cells; with `out` a CIF of each relaxed crystal is written there as soon as it is done.
 
     fmax in eV/Å, pressure in GPa. Each answer: energy, steps, converged, largest force and stress, space group before and after, file written.
+    ends is filled with the relaxed crystal of every answer by its number.
     """
     from ..crystal.formats import cif_texts
     from ..crystal.symmetry import analyse
@@ -137,6 +140,8 @@ def relax(source: Source, *, out: str | Path | None = None, fmax: float = 0.05, 
         if one.failed:
             rows.append(row | {"error": one.reason})
             continue
+        if ends is not None:
+            ends[i] = one.crystal.bare()
         rows.append(row | {
             "energy": one.energy, "energy_per_atom": one.energy_per_atom, "max_force": one.fmax, "max_stress_gpa": stress_to_gpa(one.smax),
             "volume_before": float(before.volume[0]), "volume": float(one.crystal.volume[0]), "space_group_before": group(before),
@@ -159,32 +164,75 @@ def _file_names(names: list[str]) -> list[str]:
     return out
 
 
-def hull(source: Source, *, potential: str = "chgnet", reference: str | Path = "", relaxed: bool = True, max_atoms: int = MAX_ATOMS, watch: Watch = Watch()) -> list[dict[str, Any]]:
-    """Energy above the convex hull (eV/atom) and decay products of structures, relaxed first unless told otherwise."""
+def hull(source: Source, *, potential: str = "chgnet", reference: str | Path = "", relaxed: bool = True, max_atoms: int = MAX_ATOMS, second_opinion: Asked | str | None = None,
+         limit: float = 0.1, watch: Watch = Watch()) -> list[dict[str, Any]]:
+    """Energy above the convex hull (eV/atom) and decay products of structures, relaxed first unless told otherwise.
+
+    Raw energies get their corrections before the hull; `energy` stays as the potential gave it.
+
+    second_opinion  another potential, by name or as `Asked`, that relaxes and judges each structure from there on its own hull: `second`, see
+                    campaign.second_opinion.SecondOpinion.opinion; `limit` (eV/atom) is what both distances are compared with
+    """
+    from ..campaign.second_opinion import Asked, SecondOpinion
     from ..crystal.composition import compositions
     from ..measure import reference as phases
+    from ..measure.corrections import for_hull, hull_scheme, refuse_other
 
     crystals, names, errors = _read(source, watch, max_atoms)
     if crystals is None:
         return errors
     oracle = load(potential, role="potential")
-    table = phases.user_reference(reference, scheme=oracle.energy_scheme, potential=oracle.name) if reference else phases.reference_hull(potential)
-    rows = relax(crystals, potential=potential, watch=watch) if relaxed else energy(crystals, potential=potential)
+    table = phases.user_reference(reference, scheme=hull_scheme(oracle.energy_scheme), potential=oracle.name) if reference else phases.reference_hull(potential)
+    refuse_other(table, oracle)
+    second = SecondOpinion.of(second_opinion if isinstance(second_opinion, Asked) else Asked(second_opinion), oracle.name) if second_opinion else None
+    ends: dict[int, Crystals] = {}
+    if relaxed:
+        rows = relax(crystals, potential=potential, ends=ends, watch=watch)
+    else:
+        rows, ends = energy(crystals, potential=potential), dict(enumerate(crystals.bare()))
     out = []
-    for name, row, composition in zip(names, rows, compositions(crystals), strict=True):
+    for i, (name, row, composition) in enumerate(zip(names, rows, compositions(crystals), strict=True)):
         row = {"file": name, **{k: v for k, v in row.items() if k not in ("file", "forces", "magmoms", "stress_gpa", "out")}}
         if "error" not in row:
             try:
-                answer = table.energy_above([composition], [row["energy_per_atom"]], scheme=oracle.energy_scheme)
+                whole, added = (float(x[0]) for x in for_hull(oracle.energy_scheme, ends[i], [row["energy"]]))
+                per_atom = whole / row["atoms"]
+                answer = table.energy_above([composition], [per_atom], scheme=table.scheme)
                 row |= {"energy_above_hull": float(answer.above[0]), "decomposition": dict_of(answer.decompositions[0]),
-                        "formation_energy": float(table.formation_energy([composition], [row["energy_per_atom"]])[0])}
+                        "formation_energy": float(table.formation_energy([composition], [per_atom])[0])}
+                if table.scheme != oracle.energy_scheme:
+                    row |= {"correction_per_atom": added / row["atoms"], "corrected_energy_per_atom": per_atom}
                 if not reference:
-                    share, missing = phases.coverage(composition)
+                    share, missing = phases.coverage(composition, potential=potential)
                     row |= {"coverage": share, "missing_phases": list(missing)}
             except MatterloopError as error:
                 row["error"] = str(error)
         out.append(row)
+    if second is not None:
+        _second(out, ends, second, relaxed, limit, watch)
     return _in_order(source, out + errors)
+
+
+def _second(rows: list[dict], ends: Mapping[int, Crystals], second: SecondOpinion, relaxed: bool, limit: float, watch: Watch) -> None:
+    """Put `second`, the opinion of another potential, and its columns into every row that the first could judge."""
+    from ..campaign.second_opinion import columns_of
+    from ..campaign.tasks import Protocol
+    from ..crystal.state import Crystals
+
+    places = [i for i, row in enumerate(rows) if "error" not in row]
+    watch.stage("second opinion", len(places))
+    if not places:
+        return
+    done = 0
+
+    def write(content: dict, crystal: Crystals | None) -> None:
+        nonlocal done
+        row = rows[int(content.pop("key"))]
+        row |= {"second": content, **columns_of(content)}
+        done += 1
+        watch.advance("second opinion", done)
+
+    second.relax(list(map(str, places)), Crystals.join([ends[i] for i in places]), Protocol(steps=500 if relaxed else 0, keep_symmetry=False), limit, write, watch.stop)
 
 
 def dict_of(decomposition) -> dict[str, float]:
@@ -209,11 +257,13 @@ def generate(ask, *, count: int = 10, seed: int = 0, generator: str = "substitut
     return rows
 
 
-def judge(source: Source, *, reference: bool = True, watch: Watch = Watch()) -> dict[str, Any]:
+def judge(source: Source, *, reference: bool = True, second_opinion: Asked | str | None = None, potential: str = "chgnet", limit: float = 0.1,
+          watch: Watch = Watch()) -> dict[str, Any]:
     """Valid, unique and novel of a folder or files from any generator, in the order of their names, without relaxing them.
 
     Gated: only valid crystals are compared with one another, only unique ones with the known phases. Shares are of all inputs given, unreadable
-    ones included as not valid; each with its 95 % Wilson interval. `crystals` holds one dict for every input, errors with file, row and field.
+    ones included as not valid; each with its 95 % Wilson interval. With `second_opinion` what passed is relaxed and measured on the hulls of `potential` and
+    of the second one as `hull` does, and `second_opinion` of the answer says how far they agree at `limit` (eV/atom). `crystals` holds one dict for every input, errors with file, row and field.
     BadInput for a folder without structure files.
     """
     from ..campaign.judging import known_phases
@@ -227,6 +277,7 @@ def judge(source: Source, *, reference: bool = True, watch: Watch = Watch()) -> 
     watch.stage("read", 0)
     crystals, names, errors = _read(source, watch)
     rows: list[dict[str, Any]] = []
+    agreement: dict[str, Any] = {}
     if crystals is not None:
         crystals, sun, known = crystals.bare(), Sun(), known_phases() if reference else None
         watch.stage("judge", len(crystals))
@@ -242,12 +293,27 @@ def judge(source: Source, *, reference: bool = True, watch: Watch = Watch()) -> 
                 rows[i]["novel"] = novel.passed
                 rows[i]["reasons"].append(novel)
             watch.advance("judge", done)
+        if second_opinion:
+            agreement = _both(rows, crystals, potential, second_opinion, limit, watch)
         for row in rows:
             row["reasons"] = [{"check": r.check, "value": r.value, "limit": r.limit, "unit": r.unit, "passed": r.passed, "note": r.note} for r in row["reasons"]]
     total = len(names) + len(errors)
     counts = {kind: sum(bool(row[kind]) for row in rows) for kind in ("valid", "unique", *(("novel",) if reference else ()))}
     return {"total": total, "unreadable": len(errors), "counts": counts, **{k: n / total if total else math.nan for k, n in counts.items()},
-            "intervals": {k: wilson(n, total) for k, n in counts.items()}, "crystals": rows + errors}
+            "intervals": {k: wilson(n, total) for k, n in counts.items()}, "crystals": rows + errors,
+            **({"second_opinion": agreement} if second_opinion else {})}
+
+
+def _both(rows: list[dict], crystals: Crystals, potential: str, second_opinion: Asked | str, limit: float, watch: Watch) -> dict[str, Any]:
+    """Measure what passed on two hulls, put the numbers into its rows, and compare: see campaign.second_opinion.compared."""
+    from ..campaign.second_opinion import compared
+
+    chosen = [i for i, row in enumerate(rows) if row["valid"] and row["unique"] and row["novel"] is not False]
+    found = hull(crystals[chosen], potential=potential, second_opinion=second_opinion, limit=limit, watch=watch) if chosen else []
+    for i, one in zip(chosen, found, strict=True):
+        rows[i] |= {k: v for k, v in one.items() if k not in ("file", "formula")}
+    first = {rows[i]["file"]: rows[i]["energy_above_hull"] for i in chosen if rows[i].get("energy_above_hull", math.inf) <= limit}
+    return compared(first, {rows[i]["file"]: rows[i]["second"] for i in chosen if "second" in rows[i]})
 
 
 def wilson(hits: int, total: int, z: float = 1.959964) -> tuple[float, float]:

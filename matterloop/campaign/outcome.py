@@ -14,6 +14,7 @@ from ..crystal.composition import compositions, density, reduced_formula
 from ..crystal.state import Crystals
 from ..crystal.symmetry import analyse
 from .cost import relax_seconds
+from .second_opinion import columns_of
 from .state import State
 
 FUNNEL = (  # stages in order; a candidate counts in a stage if it passed every check named up to it
@@ -178,10 +179,7 @@ def _row(rank: int, entry: tuple[Candidate, Crystals, dict[int, int], float, tup
 
 def flat(row: Row) -> dict[str, Any]:
     """A row as one line of candidates.csv: what the same seed gives again, so no seconds."""
-    second = {} if row.second is None else {
-        "second_energy_above_hull": row.second.get("energy_above_hull", float("nan")), "second_within_limit": {True: "yes", False: "no"}.get(row.second.get("within"), ""),
-        "second_energy_per_atom": row.second.get("energy_per_atom", float("nan")), "second_uncorrected_energy_per_atom": row.second.get("uncorrected_energy_per_atom", float("nan")),
-        "second_formation_energy": row.second.get("formation_energy", float("nan")), "second_coverage": row.second.get("coverage", float("nan")), "second_reason": row.second.get("reason", "")}
+    second = {} if row.second is None else columns_of(row.second)
     return {
         "rank": row.rank, "key": row.key, "kept": row.kept, "formula": row.formula, "space_group": row.space_group, "symbol": row.space_group_symbol,
         "crystal_system": row.crystal_system, "atoms": row.atoms, "energy_per_atom": row.energy, "energy_above_hull": row.energy_above_hull,

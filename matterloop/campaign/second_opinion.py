@@ -144,11 +144,20 @@ def reason_of(opinion: Mapping[str, Any] | None, potential: str) -> Reason:
     return Reason(CHECK, opinion["energy_above_hull"], opinion["limit"], "eV/atom", bool(opinion["within"]), note=f"by {potential}")
 
 
+def columns_of(opinion: Mapping[str, Any]) -> dict[str, Any]:
+    """An opinion as columns of a table; NaN and "" where there is none."""
+    number = lambda name: opinion.get(name, float("nan"))
+    return {
+        "second_energy_above_hull": number("energy_above_hull"), "second_within_limit": {True: "yes", False: "no"}.get(opinion.get("within"), ""),
+        "second_energy_per_atom": number("energy_per_atom"), "second_uncorrected_energy_per_atom": number("uncorrected_energy_per_atom"),
+        "second_formation_energy": number("formation_energy"), "second_coverage": number("coverage"), "second_reason": opinion.get("reason", "")}
+
+
 def compared(first: Mapping[str, float], opinions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What two potentials say of the same candidates, {key: eV/atom above the hull of the first} of those that the first put within the limit.
 
     `candidates`, `judged`: how many; `agree`, `disagree`: keys that the second puts within the limit, or not; `none`: {key: why it says nothing}; `waiting`: keys
-    not asked about yet; `share` agreeing of those it judged, with its 95 % interval; `difference`: median and mean absolute of second minus first in eV/atom.
+    not asked about yet; `partial`: keys at whose composition the second hull lacks known phases, so that its distance may be too small; `share` agreeing of those it judged, with its 95 % interval; `difference`: median and mean absolute of second minus first in eV/atom.
     """
     said = {k: opinions[k] for k in first if k in opinions and opinions[k]["within"] is not None}
     agree = [k for k, x in said.items() if x["within"]]
@@ -157,5 +166,6 @@ def compared(first: Mapping[str, float], opinions: Mapping[str, Mapping[str, Any
     return {
         "candidates": len(first), "judged": len(said), "agree": agree, "disagree": [k for k in said if k not in set(agree)],
         "none": {k: opinions[k]["reason"] or "the relaxation did not converge" for k in first if k in opinions and k not in said}, "waiting": [k for k in first if k not in opinions],
+        "partial": [k for k, x in said.items() if x["coverage"] < 1],
         "share": len(agree) / len(said) if said else float("nan"), "interval": [low, high],
         "difference": {"median": float(np.median(apart)), "mean_absolute": float(np.abs(apart).mean())} if len(apart) else {}}
