@@ -52,7 +52,6 @@ ReturnToService=2
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,bf_interval=1
-MinJobAge=10
 KillWait=10
 SlurmdParameters=config_overrides
 NodeName=$node NodeAddr=127.0.0.1 $hardware State=UNKNOWN

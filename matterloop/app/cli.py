@@ -29,6 +29,7 @@ Potential = Annotated[str, typer.Option(help="potential by name, see `matterloop
 MaxAtoms = Annotated[int, typer.Option("--max-atoms", min=1, help="most atoms of one structure; more need more memory")]
 Second = Annotated[str, typer.Option("--second-opinion", help="another potential that judges on a hull of its own, e.g. sevennet-0")]
 SecondReference = Annotated[str, typer.Option("--second-reference", help="file of phases of that potential instead of its shipped hull")]
+Where = Annotated[str, typer.Option("--executor", help="where relaxations run: local, slurm, submitit, processes, each with :WORKERS if wanted, or a TOML file; without it in this process")]
 Both = Annotated[bool, typer.Option("--both-must-agree", help="keep only what both potentials put within the limit")]
 Reference = Annotated[str, typer.Option(help="file of own phases: formula, energy_per_atom, scheme")]
 
@@ -167,6 +168,7 @@ def discover(
     lookup: Annotated[bool, typer.Option(help="ask public OPTIMADE databases for the best formulas; skipped with a word when offline")] = True,
     anyway: Annotated[bool, typer.Option("--anyway", help="search among all crystals if nothing of the sentence is understood")] = False,
     second_opinion: Second = "", second_reference: SecondReference = "", both: Both = False,
+    executor: Where = "",
     quiet: bool = False,
     json_: Json = False,
 ) -> None:
@@ -188,7 +190,7 @@ def discover(
     with watching(quiet) as watch:
         outcome = run(understood, count=count, rounds=rounds, seconds=seconds, seed=seed, out=folder, potential=potential, reference=reference,
                       exclude=symbols(exclude), include=symbols(include), known_too=known, overwrite=overwrite, lookup=lookup, anyway=anyway,
-                      second_opinion=second_asked(second_opinion, second_reference, both), watch=watch)
+                      second_opinion=second_asked(second_opinion, second_reference, both), executor=executor, watch=watch)
     summary(outcome, folder, json_, watch.stop())
 
 
@@ -201,14 +203,15 @@ def symbols(given: list[str] | None) -> list[str]:
 def resume(folder: Annotated[str, typer.Argument(help="folder of a stopped or killed run")],
            seconds: Annotated[float | None, typer.Option(min=1, help="further wall seconds to spend")] = None,
            lookup: Annotated[bool, typer.Option(help="ask public OPTIMADE databases for the best formulas")] = True,
-           second_opinion: Second = "", second_reference: SecondReference = "", both: Both = False, quiet: bool = False, json_: Json = False) -> None:
+           second_opinion: Second = "", second_reference: SecondReference = "", both: Both = False, executor: Where = "",
+           quiet: bool = False, json_: Json = False) -> None:
     """Go on with a stopped or killed run."""
     from .asking import second_asked
     from .discover import resume as run
     from .progress import watching
 
     with watching(quiet) as watch:
-        outcome = run(folder, seconds=seconds, lookup=lookup, second_opinion=second_asked(second_opinion, second_reference, both), watch=watch)
+        outcome = run(folder, seconds=seconds, lookup=lookup, second_opinion=second_asked(second_opinion, second_reference, both), executor=executor, watch=watch)
     summary(outcome, folder, json_, watch.stop())
 
 

@@ -18,6 +18,8 @@ from ..base.errors import BadInput
 from ..base.machine import hardware, versions
 from ..base.registry import load
 from ..campaign.cost import Meter, budget
+from ..campaign.executors import Executor, ready_executor
+from ..campaign.fan_out import FanOut
 from ..campaign.judging import Judges
 from ..campaign.loop import CAMPAIGN, Campaign, Settings
 from ..campaign.outcome import Outcome, Row, funnel_of, rows_of
@@ -30,7 +32,7 @@ from ..generate.proposal import load_generator
 from ..measure.hull import Hull
 from ..potential.oracle import steady
 from .asking import understood_at_all
-from .folder import DATABASE, archive_of, free, new_folder, sweep, write_results, write_run_toml
+from .folder import DATABASE, SPOOL, archive_of, free, new_folder, sweep, write_results, write_run_toml
 
 NOT_CHECKED = (
     "Dynamical stability: no phonons were computed.",
@@ -50,7 +52,7 @@ def discover(
     wish: str | Path | Wish, *, count: int | None = None, rounds: int = 1, seconds: float | None = None, seed: int = 0, out: str | Path | None = None,
     potential: str = "chgnet", reference: str | Path = "", exclude: Iterable[str] = (), include: Iterable[str] = (),
     generators: Mapping[str, float] | None = None, known_too: bool = False, overwrite: bool = False, settings: Mapping | None = None,
-    lookup: bool = False, anyway: bool = False, second_opinion: Asked | str | None = None, watch: Watch = Watch(),
+    lookup: bool = False, anyway: bool = False, second_opinion: Asked | str | None = None, executor: Executor | str | Path = "", watch: Watch = Watch(),
 ) -> Outcome:
     """Propose, relax, judge and rank crystals for a wish; everything lands in the folder `out`.
 
@@ -63,6 +65,7 @@ def discover(
     lookup      ask public OPTIMADE databases for the formulas of the best kept candidates; without a network that is said and skipped
     anyway      go on with a sentence of which nothing was understood
     second_opinion  a second potential, by name or as `Asked`, that judges every kept candidate on its own hull
+    executor    where relaxations run, see campaign.executors.read_executor: a name, a TOML file, or nothing for here
     Raises BadInput for an impossible wish and one of which nothing is understood, FolderError where the folder cannot be written. What cannot
     run leaves no folder behind.
     """
@@ -86,7 +89,7 @@ def discover(
     if ".." in folder.parts:
         folder = folder.resolve()  # a/../b is b even where there is no a
     free(folder, overwrite)
-    begun = Meter()
+    begun, where = Meter(), ready_executor(executor)
     parts = parts_of(chosen) | {"second": second_of(chosen)}
     for text in left_out(parts["judges"].hull, parts["second"] and parts["second"].hull):
         watch.note(text)
@@ -98,18 +101,20 @@ def discover(
         with archive.lock(CAMPAIGN):
             if archive.events(CAMPAIGN):
                 raise BadInput("another process began a run here a moment ago; choose another --out", str(folder))
-            return _go(folder, archive, wish, chosen, parts, begun, watch, lookup)
+            return _go(folder, archive, wish, chosen, parts, where, begun, watch, lookup)
     finally:
         archive.close()
 
 
-def resume(folder: str | Path, *, seconds: float | None = None, lookup: bool = False, second_opinion: Asked | str | None = None, watch: Watch = Watch()) -> Outcome:
+def resume(folder: str | Path, *, seconds: float | None = None, lookup: bool = False, second_opinion: Asked | str | None = None, executor: Executor | str | Path = "",
+           watch: Watch = Watch()) -> Outcome:
     """Go on with a stopped or killed run; a finished one is only written out anew. Missing if the folder holds no run.
 
     seconds         further wall seconds to spend; without it a run with a time limit goes on until its own is used up
     second_opinion  as in `discover`; without it the run keeps the one it began with
+    executor        as in `discover`, whatever the run began with; what workers had finished before is taken in first
     """
-    folder, begun = Path(folder), Meter()
+    folder, begun, where = Path(folder), Meter(), ready_executor(executor)
     archive = archive_of(folder)
     try:
         state = replay(archive.events(CAMPAIGN))
@@ -124,7 +129,7 @@ def resume(folder: str | Path, *, seconds: float | None = None, lookup: bool = F
                 second_opinion = Asked(*(state.second_asked[name] for name in ("potential", "reference", "both")))
             settings = replace(settings, **settings_of(second_opinion))
             parts = parts_of(settings) | {"second": second_of(settings)}
-            return _go(folder, archive, from_toml(state.wish), settings, parts, begun, watch, lookup)
+            return _go(folder, archive, from_toml(state.wish), settings, parts, where, begun, watch, lookup)
     finally:
         archive.close()
 
@@ -199,16 +204,25 @@ def left_out(*hulls: Hull | None) -> tuple[str, ...]:
     return tuple(f"row of the reference left out: {error}" for hull in hulls if hull is not None for error in hull.about.get("errors", ()))
 
 
-def _go(folder: Path, archive: Archive, wish: Wish, settings: Settings, parts: dict, begun: Meter, watch: Watch, lookup: bool) -> Outcome:
+def _go(folder: Path, archive: Archive, wish: Wish, settings: Settings, parts: dict, where: Executor | None, begun: Meter, watch: Watch,
+        lookup: bool) -> Outcome:
     run = {"began": datetime.now(timezone.utc).isoformat(timespec="seconds"), "versions": versions(), "hardware": hardware()}
     spec = wish.to_toml()
     second: SecondOpinion | None = parts.pop("second")
     if second is not None:
         run["second_opinion"] = second.about()
     write_run_toml(folder, asdict(settings), run, spec)
-    campaign = Campaign(archive, wish.ask, settings, watch=watch, **parts)
+    fan_out = FanOut(folder / SPOOL, where, watch.note)
+    if where is not None:
+        run["executor"] = asdict(where)
+    campaign = Campaign(archive, wish.ask, settings, watch=watch, fan_out=fan_out, **parts)
     loading = begun.read()
-    state = campaign.run(session={"versions": run["versions"], "hardware": run["hardware"], "loading": spent(loading), **({"second_opinion": run["second_opinion"]} if second else {})}, wish=spec)
+    with fan_out:
+        state = campaign.run(session={"versions": run["versions"], "hardware": run["hardware"], "loading": spent(loading),
+                                      **{k: run[k] for k in ("second_opinion", "executor") if k in run}}, wish=spec)
+        if state.finished:
+            fan_out.finished()
+    campaign.meter.add(-fan_out.reaped)
     verdicts = campaign.all_verdicts()
     if second is not None and not watch.stop():
         ask_second(campaign, second, verdicts, watch)

@@ -15,7 +15,8 @@ from ..campaign.loop import CAMPAIGN
 from ..campaign.outcome import Outcome, flat
 
 DATABASE = "campaign.db"
-OURS = (DATABASE, DATABASE + "-wal", DATABASE + "-shm", "run.toml", "candidates.csv", "candidates.parquet", "report.html", "structures")
+SPOOL = "spool"  # tasks and results of an executor's workers, gone when the run is finished
+OURS = (DATABASE, DATABASE + "-wal", DATABASE + "-shm", "run.toml", "candidates.csv", "candidates.parquet", "report.html", "structures", SPOOL)
 
 UNITS = {"volume_per_atom": "Å^3", "density": "g/cm^3", "moment": "muB", "fmax": "eV/Å", "formation_energy": "eV/atom", "energy_above_hull": "eV/atom",
          "energy_per_atom": "eV/atom", "second_energy_above_hull": "eV/atom", "second_energy_per_atom": "eV/atom", "second_uncorrected_energy_per_atom": "eV/atom",

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 
 from ..base.config import from_mapping, read_toml
-from ..base.errors import BadInput, Missing
+from ..base.errors import BadInput, Missing, NeedsPackage
 from ..base.machine import hardware
 
 KINDS = ("parsl", "submitit", "processes")
@@ -37,6 +39,7 @@ class Executor:
     task_seconds      work in one task
     patience          most seconds of one evaluation before its worker counts as hanging
     stale             seconds without a sign of the driver after which workers end
+    heartbeat         of Parsl, whole seconds: a dead worker is noticed after one, a lost node after five
     """
 
     kind: str = "parsl"
@@ -60,12 +63,13 @@ class Executor:
     task_seconds: float = 30.0
     patience: float = 300.0
     stale: float = 30.0
+    heartbeat: int = 2
 
     def __post_init__(self):
         for field, known in (("kind", KINDS), ("provider", PROVIDERS)):
             if getattr(self, field) not in known:
                 raise BadInput(str(Missing(field, getattr(self, field), known)), "executor")
-        for field in ("jobs", "nodes", "workers_per_node", "cores_per_worker", "task_seconds", "patience", "stale"):
+        for field in ("jobs", "nodes", "workers_per_node", "cores_per_worker", "task_seconds", "patience", "stale", "heartbeat"):
             if (value := getattr(self, field)) is not None and not value > 0:
                 raise BadInput(f"{field} is {value}; it must be above 0", "executor")
         if self.gpus_per_node < 0:
@@ -126,7 +130,7 @@ class Executor:
 NAMED = {
     "local": Executor(),
     "processes": Executor(kind="processes"),
-    "slurm": Executor(provider="slurm", task_seconds=120.0, stale=120.0),
+    "slurm": Executor(provider="slurm", task_seconds=120.0, stale=120.0, heartbeat=10),
     "submitit": Executor(kind="submitit", task_seconds=600.0, stale=120.0, jobs=100, exclusive=False),
 }
 
@@ -151,8 +155,20 @@ def read_executor(given: str | Path | Executor) -> Executor | None:
     if nested := [k for k, v in values.items() if isinstance(v, dict)]:
         raise BadInput(f"has a table [{nested[0]}]; the fields of an executor stand at the top", str(path))
     base = NAMED["submitit" if values.get("kind") == "submitit" else "slurm" if values.get("provider") == "slurm" else "local"]
-    defaults = {k: getattr(base, k) for k in ("task_seconds", "stale", "jobs", "exclusive")}
+    defaults = {k: getattr(base, k) for k in ("task_seconds", "stale", "heartbeat", "jobs", "exclusive")}
     try:
         return from_mapping(Executor, {**defaults, **values}, str(path))
     except BadInput as error:
         raise error if error.where == str(path) else BadInput(error.message, str(path)) from None
+
+
+def ready_executor(given: str | Path | Executor) -> Executor | None:
+    """`read_executor`, and what it needs is there: NeedsPackage without its package, BadInput where there is no Slurm to talk to."""
+    found = read_executor(given)
+    if found is None or found.kind == "processes":
+        return found
+    if find_spec(found.kind) is None:
+        raise NeedsPackage(found.kind, "this executor", f"'matterloop[{found.kind}]'")
+    if found.remote and not which("sbatch"):
+        raise BadInput("there is no sbatch on this machine; start the run where Slurm jobs are submitted, or use --executor local", "executor")
+    return found

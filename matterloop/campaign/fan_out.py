@@ -9,6 +9,7 @@ Failures of the platform (no job starts, another version on a node) are never a 
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import uuid
@@ -78,6 +79,7 @@ class FanOut:
         self.deaths: Counter[str] = Counter()
         self.trouble, self.number = 0.0, 0
         self.stopping, self.closed, self.clean = False, threading.Event(), False
+        self.reaped = 0.0  # CPU seconds of workers that were children of this process: told already, crystal by crystal
         self.counts: Counter[str] = Counter()  # tasks, deaths, set aside, retried: for whoever asks
 
     # as a context
@@ -93,7 +95,10 @@ class FanOut:
         self._stop()
         self.closed.set()
         if self.engine is not None:
+            before = os.times()
             self.engine.close()
+            after = os.times()
+            self.reaped = after.children_user + after.children_system - before.children_user - before.children_system
         if self.clean and kind is None or not any(self.spool.attempts.glob("*.log")):
             self.spool.remove()
 

@@ -23,7 +23,7 @@ import fanned  # noqa: E402
 slurm = [pytest.mark.slurm, pytest.mark.skipif(not os.environ.get("MATTERLOOP_TEST_SLURM"), reason="needs a Slurm; run: make test-slurm")]
 LOCAL = replace(NAMED["local"], workers_per_node=2, task_seconds=0.5, stale=5.0)
 ON_SLURM = {
-    "parsl": replace(NAMED["slurm"], workers_per_node=2, task_seconds=0.5, walltime="00:05:00", exclusive=False, address="127.0.0.1", stale=15.0),
+    "parsl": replace(NAMED["slurm"], workers_per_node=2, task_seconds=0.5, walltime="00:05:00", exclusive=False, address="127.0.0.1", stale=15.0, heartbeat=2),
     "submitit": replace(NAMED["submitit"], jobs=2, task_seconds=2.0, walltime="00:05:00", stale=15.0),
 }
 
@@ -84,7 +84,7 @@ def test_a_file_says_all_that_differs(tmp_path):
                     'init = ["module load python"]\noptions = ["--mem=16G"]\n')
     found = read_executor(file)
     assert found == Executor(provider="slurm", partition="gpu", account="abc-123", walltime="1-02:00:00", jobs=3, nodes=2, gpus_per_node=4,
-                             init=("module load python",), options=("--mem=16G",), task_seconds=120.0, stale=120.0)
+                             init=("module load python",), options=("--mem=16G",), task_seconds=120.0, stale=120.0, heartbeat=10)
     assert found.seconds == 26 * 3600 and found.workers == 4 and found.slots == 24 and found.remote
     lines = found.lines()
     assert lines[0] == "module load python" and "export OMP_NUM_THREADS=1" in lines and lines[-1] == f"export MATTERLOOP_ENDS=$(( $(date +%s) + {26 * 3600 - 20} ))"
@@ -221,7 +221,7 @@ class TestSlurm:
     def test_kill_9_of_the_driver_then_jobs_end_and_resume_is_the_unbroken_run(self, kind, tmp_path):
         whole = fanned.run(tmp_path / "whole", "", "toy_salts:slower", count=8)
         folder, file = tmp_path / "run", tmp_path / "cluster.toml"
-        file.write_text(('provider = "slurm"\nworkers_per_node = 2\naddress = "127.0.0.1"\nexclusive = false\n' if kind == "parsl" else 'kind = "submitit"\njobs = 2\n')
+        file.write_text(('provider = "slurm"\nworkers_per_node = 2\naddress = "127.0.0.1"\nexclusive = false\nheartbeat = 2\n' if kind == "parsl" else 'kind = "submitit"\njobs = 2\n')
                         + 'stale = 15.0\ntask_seconds = 5\nwalltime = "00:05:00"\n')
         process = subprocess.Popen([sys.executable, fanned.__file__, str(folder), str(file), "toy_salts:slower"], env=os.environ | {"TOY_COUNT": "8"}, start_new_session=True)
         spool = Spool(folder / "spool")
@@ -231,7 +231,7 @@ class TestSlurm:
         notes = []
         state = fanned.run(folder, file, "toy_salts:slower", notes=notes, count=8)
         assert fanned.same(state, whole) and any("of an earlier session taken in" in n for n in notes)
-        wait_for(gone, 150.0 if kind == "parsl" else 40.0)  # the killed driver's pilot job ends when it misses the interchange
+        wait_for(gone, 60.0)  # the killed driver's pilot job ends when it misses the interchange
 
     def test_jobs_end_before_their_wall_time_and_others_go_on(self, kind, tmp_path):
         state, fan_out, archive = on_slurm(tmp_path, kind, "toy_salts:slower", count=30, rounds=1, executor={"walltime": "00:01:00", "task_seconds": 100.0})
