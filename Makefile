@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export MATTERLOOP_DATA ?= $(wildcard $(abspath ../shared/data))
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
-.PHONY: setup demo test test-full clean postgres
+.PHONY: setup demo test test-full test-slurm clean postgres
 
 setup: $(VENV)/.ready
 
@@ -29,6 +29,10 @@ test: setup postgres
 test-full: setup postgres
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2
 	PYTHON=$(abspath $(BIN)/python) bash recipes/check_wheel.sh
+
+# the fan-out on a real Slurm of one node, this machine, installed from Debian's packages where it is not there
+test-slurm: setup
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE sh .ci/slurm.sh $(BIN)/python -m pytest -m slurm tests/campaign/test_executors.py
 
 postgres:
 	@bash .ci/postgres.sh

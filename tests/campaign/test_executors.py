@@ -131,6 +131,7 @@ def test_parsl_gives_the_same_run_and_leaves_nothing_behind(tmp_path, unbroken):
     assert not (tmp_path / "a run" / "spool").exists() and not processes_of(tmp_path)
 
 
+@pytest.mark.slow
 def test_parsl_survives_a_crystal_that_kills_its_workers(tmp_path, unbroken):
     state, fan_out, archive = parsl_run(tmp_path, LOCAL, "toy_salts:kills", count=8, rounds=1)
     poisonous = {k.key for k in archive.candidates(CAMPAIGN) if 20 in k.crystal.species.tolist()}
@@ -138,6 +139,7 @@ def test_parsl_survives_a_crystal_that_kills_its_workers(tmp_path, unbroken):
     assert all("its worker died 3 times" in state.failed[k]["reason"] for k in poisonous) and not processes_of(tmp_path)
 
 
+@pytest.mark.slow
 def test_kill_9_of_a_driver_of_parsl_leaves_no_process_after_half_a_minute(tmp_path, unbroken):
     pytest.importorskip("parsl")
     folder = tmp_path / "run"
@@ -159,6 +161,7 @@ def test_kill_9_of_a_driver_of_parsl_leaves_no_process_after_half_a_minute(tmp_p
     assert fanned.same(state, fanned.run(tmp_path / "whole", "", "toy_salts:slower", count=8))
 
 
+@pytest.mark.slow
 def test_jobs_that_cannot_begin_end_the_run_with_a_reason(tmp_path):
     with pytest.raises(WorkersFailed, match="jobs ended before"):
         parsl_run(tmp_path, replace(LOCAL, init=("exit 3",)), count=4, rounds=1)
