@@ -112,9 +112,6 @@ class Archive:
         Conflict if another process has appended to the campaign since this archive last read or wrote it. BadInput for content
         that is not JSON and for a candidate key that stands for something else already.
         """
-        _named(campaign)
-        if not isinstance(kind, str) or not kind:
-            raise BadInput(f"the kind of an event is a word, got {kind!r}", "event")
         content = dict(content or {})
         rows = _crystal_rows([crystals] if isinstance(crystals, Crystals) else list(crystals or ()))
         if crystals is not None:
@@ -126,20 +123,21 @@ class Archive:
             _fill(content, "candidates", [c.key for c in candidates])
         if wide := [c for c in candidates if not -(2**63) <= c.seed < 2**63]:
             raise BadInput(f"the seed {wide[0].seed} of candidate {wide[0].key!r} needs more than 64 bits", "event")
-        elsewhere = set(_keys_in(content)) - {r["key"] for r in rows}
-        text, time = to_json(content), datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        with self._turn, plain_errors(self.name, f"campaign {campaign!r}"), self._writing() as connection:
-            number = self._next.get(campaign)
-            if number is None:
-                e = schema.events.c
-                number = connection.scalar(sa.select(sa.func.coalesce(sa.func.max(e.number) + 1, 0)).where(e.campaign == campaign))
-            connection.execute(sa.insert(schema.events), [{"campaign": campaign, "number": number, "kind": kind, "content": text, "time": time}])
-            self._insert_crystals(connection, rows + brought)
-            self._require(connection, elsewhere)
-            self._insert_candidates(connection, campaign, number, candidates, [r["key"] for r in brought])
-            connection.commit()
-            self._next[campaign] = number + 1
-        return Event(number, kind, from_json(text), time)
+        return self._write(campaign, [(kind, content)], rows, candidates, brought)[0]
+
+    def append_many(self, campaign: str, records: Sequence[tuple[str, Mapping[str, Any], Crystals | None]]) -> list[Event]:
+        """Write several events in one transaction, all or none: (kind, content, crystals it names or None) each; return them.
+
+        As one `append` after another, at a fraction of the time: the disk is waited for once.
+        """
+        contents = [(kind, dict(content or {})) for kind, content, _ in records]
+        named = [(content, crystals) for (_, content), (_, _, crystals) in zip(contents, records, strict=True) if crystals is not None]
+        rows = _crystal_rows([crystals for _, crystals in named])
+        start = 0
+        for content, crystals in named:
+            _fill(content, "crystals", [r["key"] for r in rows[start : start + len(crystals)]])
+            start += len(crystals)
+        return self._write(campaign, contents, rows, (), []) if contents else []
 
     def lock(self, campaign: str) -> AbstractContextManager[None]:
         """Be the only writer of `campaign` while the context lasts; Conflict at once if another is. Freed when the process dies."""
@@ -229,6 +227,28 @@ class Archive:
 
     def _writing(self) -> sa.Connection:
         return self.engine.connect().execution_options(writes=True)
+
+    def _write(self, campaign: str, contents: list[tuple[str, dict]], rows: list[dict], candidates: Sequence[Candidate], brought: list[dict]) -> list[Event]:
+        """The next events with new crystals (`rows`), and candidates of the last of them with theirs (`brought`), in one transaction."""
+        _named(campaign)
+        if wrong := [kind for kind, _ in contents if not isinstance(kind, str) or not kind]:
+            raise BadInput(f"the kind of an event is a word, got {wrong[0]!r}", "event")
+        elsewhere = {key for _, content in contents for key in _keys_in(content)} - {r["key"] for r in rows}
+        time = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        texts = [to_json(content) for _, content in contents]
+        with self._turn, plain_errors(self.name, f"campaign {campaign!r}"), self._writing() as connection:
+            number = self._next.get(campaign)
+            if number is None:
+                e = schema.events.c
+                number = connection.scalar(sa.select(sa.func.coalesce(sa.func.max(e.number) + 1, 0)).where(e.campaign == campaign))
+            connection.execute(sa.insert(schema.events), [
+                {"campaign": campaign, "number": number + i, "kind": kind, "content": text, "time": time} for i, ((kind, _), text) in enumerate(zip(contents, texts, strict=True))])
+            self._insert_crystals(connection, rows + brought)
+            self._require(connection, elsewhere)
+            self._insert_candidates(connection, campaign, number + len(contents) - 1, candidates, [r["key"] for r in brought])
+            connection.commit()
+            self._next[campaign] = number + len(contents)
+        return [Event(number + i, kind, from_json(text), time) for i, ((kind, _), text) in enumerate(zip(contents, texts, strict=True))]
 
     def _insert_crystals(self, connection: sa.Connection, rows: list[dict]) -> None:
         if rows:
