@@ -1,131 +1,295 @@
-"""Generalised coordinates of relaxing crystals: for every crystal its atoms' rows, then three rows for its cell.
+"""Generalised coordinates in which relaxing crystals are nearly round: atoms and cell around the start, symmetric directions only, scaled by springs.
 
 The logarithm of the deformation gradient as cell coordinate: E. B. Tadmor, G. S. Smith, N. Bernstein, E. Kaxiras, Phys. Rev. B 59, 235 (1999),
-doi:10.1103/PhysRevB.59.235, here symmetric and with the exact derivative of the matrix exponential.
+doi:10.1103/PhysRevB.59.235, here symmetric and with the exact derivative of the matrix exponential. Scaling by a model Hessian: stiffness.py.
+
+    cell = C_0 exp(W),  cart = (cart_0 + u) exp(W),  W = sum_k w_k STRAINS_k symmetric,  z = [u; w] = A y,  A^T P A = 1
+
+C_0, cart_0: the start; P: its model Hessian. A spans the directions that a crystal may take: all; for a slab, strains in its plane; none of the cell
+for a molecule; where symmetry is kept, those that it leaves unchanged.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
 import torch
-from torch import Tensor
+from scipy.linalg import lapack
 
-from ..crystal.segments import offsets_of, runs
+from ..base.errors import BadInput
+from ..crystal.graph import Graph, Within
 from ..crystal.state import Crystals
 from ..crystal.symmetry import Symmetrizer
+from .stiffness import REACH, STRAINS, Springs
 
-CELL_LENGTH = 2.0  # Å; a log strain w counts as a move of w * CELL_LENGTH * sqrt(atoms), which gives it the stiffness of a bond
+LARGEST_DENSE = 1200  # free coordinates; beyond, P is taken as diagonal
+STRAIN_LENGTH = 2.5  # Å; a strain w counts as a move of w STRAIN_LENGTH
 
 
-@dataclass(frozen=True)
-class Frame:
-    """Generalised coordinates of a batch around its starting geometry C_0.
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """Where one crystal starts, and its map from reduced coordinates y (free,) to z = [u; w] (3 n + 6,).
 
-    cell = C_0 exp(W), W symmetric;  x = [frac C_0; scale W],  scale = CELL_LENGTH sqrt(atoms)
-
-    start     the starting crystals (float64)
-    moves_in  (crystals, 3, 3) projector onto the directions in which the cell may strain; zero for molecules and fixed cells
-    symmetry  a symmetriser of each crystal alone, empty where symmetry is not kept
+    cart     (n, 3) Å;  cell (3, 3);  species (n,);  periodic (3,) bool
+    scale    (3 n + 6, free) A, or (3 n + 6,) its diagonal for a very large crystal
+    strains  (6, 6) projector onto the strains allowed, by the axes that repeat and by symmetry
+    sites    (3 n, free displacements) orthonormal, None where atoms move freely
+    clear    no two atoms are nearer than this in Å
     """
 
-    start: Crystals
-    moves_in: Tensor
-    symmetry: tuple[Symmetrizer, ...] = ()
+    cart: np.ndarray
+    cell: np.ndarray
+    species: np.ndarray
+    periodic: np.ndarray
+    scale: np.ndarray
+    strains: np.ndarray
+    sites: np.ndarray | None
+    clear: float
+    inverse: np.ndarray = field(init=False)
 
-    @staticmethod
-    def of(start: Crystals, cell: bool, symmetry: tuple[Symmetrizer, ...] = ()) -> Frame:
-        axes = start.cell * (start.periodic & cell)[:, :, None]
-        whole = (start.periodic.all(1) & cell)[:, None, None]
-        return Frame(start, torch.where(whole, torch.eye(3, dtype=torch.float64), torch.linalg.pinv(axes) @ axes), symmetry)
+    def __post_init__(self):
+        object.__setattr__(self, "inverse", np.linalg.inv(self.cell))
 
-    def pick(self, keep: Tensor) -> Frame:
-        """The crystals `keep` (indices)."""
-        return Frame(self.start[keep], self.moves_in[keep], tuple(self.symmetry[i] for i in keep.tolist()) if self.symmetry else ())
+    @property
+    def free(self) -> int:
+        """Number of reduced coordinates."""
+        return self.scale.shape[-1]
 
-    def joined(self, other: Frame) -> Frame:
-        return Frame(Crystals.join([self.start, other.start]), torch.cat([self.moves_in, other.moves_in]), self.symmetry + other.symmetry)
+    def move(self, y: np.ndarray) -> np.ndarray:
+        """(3 n + 6,) z = A y."""
+        return self.scale @ y if self.scale.ndim == 2 else self.scale * y
+
+    def pull(self, force: np.ndarray) -> np.ndarray:
+        """(free,) A^T force."""
+        return force @ self.scale if self.scale.ndim == 2 else self.scale * force
+
+    def reach(self, y: np.ndarray) -> float:
+        """Å, the longest move of an atom or of the cell in a step y (free,)."""
+        z = self.move(y)
+        u, w = z[:-6].reshape(-1, 3), z[-6:]
+        return float(np.sqrt(max(np.einsum("ni,ni->n", u, u).max(initial=0.0), STRAIN_LENGTH**2 * (w @ w))))
+
+
+def origins(crystals: Crystals, cell: bool, symmetry: Sequence[Symmetrizer] = ()) -> list[Origin | BadInput]:
+    """An Origin for every crystal; a BadInput in the place of those whose neighbours cannot be listed.
+
+    cell      whether lattices relax;  symmetry: a symmetriser of each crystal alone, empty where symmetry is not kept
+    """
+    graphs = _neighbours(crystals)
+    out: list[Origin | BadInput] = []
+    springs = Springs.shipped()
+    for k, graph in enumerate(graphs):
+        if isinstance(graph, BadInput):
+            out.append(graph)
+            continue
+        one = crystals[k]
+        i, j, vectors = graph
+        frame, periodic, species = one.cell[0].numpy(), one.periodic[0].numpy(), one.species.numpy()
+        strains = _strains(frame, periodic if cell else np.zeros(3, dtype=bool))
+        sites = None
+        if symmetry:
+            strains = _symmetric_strains(symmetry[k], frame) @ strains
+            sites = _symmetric_sites(symmetry[k], frame, len(species))
+        length = np.sqrt((vectors * vectors).sum(1))
+        if len(length) and length.min() < 1e-6:
+            out.append(BadInput("two atoms are closer than 0.3 Å"))
+            continue
+        volume = float(abs(np.linalg.det(frame)))
+        if sites is None and 3 * len(species) > LARGEST_DENSE:
+            diagonal = springs.diagonal(species, i, j, vectors, volume)
+            scale = np.concatenate([diagonal[:-6], diagonal[-6:] / strains.diagonal().clip(1e-300)]) ** -0.5
+        else:
+            scale = _scale(springs.hessian(species, i, j, vectors, volume), sites, strains)
+        out.append(Origin(one.cart.numpy(), frame, species, periodic, scale, strains, sites, float(length.min(initial=REACH))))
+    return out
+
+
+def _neighbours(crystals: Crystals) -> list[tuple[np.ndarray, np.ndarray, np.ndarray] | BadInput]:
+    """(i, j, vectors) of each crystal, every pair once, atoms counted within it."""
+    out: list = [None] * len(crystals)
+    rest = list(range(len(crystals)))
+    while rest:
+        part = crystals[rest] if len(rest) < len(crystals) else crystals
+        try:
+            graph = Within(REACH, half=True)(part)
+        except BadInput as error:
+            place = culprit(error, len(rest))
+            if place is None:
+                raise
+            out[rest.pop(place)] = error
+            continue
+        _share(part, graph, rest, out)
+        break
+    return out
+
+
+def culprit(error: BadInput, count: int) -> int | None:
+    """Number of the crystal that `error` names, None if it names none."""
+    found = re.search(r"\bcrystal (\d+)\b", error.where)
+    return int(found[1]) if found and int(found[1]) < count else None
+
+
+def _share(part: Crystals, graph: Graph, rest: list[int], out: list) -> None:
+    vectors = graph.vectors(part).numpy()
+    i, j = graph.receivers.numpy(), graph.senders.numpy()
+    ends = np.searchsorted(i, part.offsets.numpy())
+    first = part.offsets.tolist()
+    for place, k in enumerate(rest):
+        rows = slice(ends[place], ends[place + 1])
+        out[k] = (i[rows] - first[place], j[rows] - first[place], vectors[rows])
+
+
+def _strains(cell: np.ndarray, moving: np.ndarray) -> np.ndarray:
+    """(6, 6) projector onto strains W = p W p, p onto the plane (or line) of the axes `moving`; all of them for three axes, none for none."""
+    if moving.all():
+        return np.eye(6)
+    axes = cell[moving]
+    p = np.linalg.pinv(axes) @ axes
+    inside = p @ STRAINS @ p
+    return np.tensordot(STRAINS, inside, axes=((1, 2), (1, 2)))
+
+
+def _symmetric_strains(symmetry: Symmetrizer, cell: np.ndarray) -> np.ndarray:
+    """(6, 6) projector onto the strains that every operation leaves unchanged."""
+    turn = cell.T @ symmetry.rotation.numpy() @ np.linalg.inv(cell.T)
+    return np.einsum("kab,oac,lcd,obd->kl", STRAINS, turn, STRAINS, turn, optimize=True) / len(turn)
+
+
+def _symmetric_sites(symmetry: Symmetrizer, cell: np.ndarray, n: int) -> np.ndarray:
+    """(3 n, free) orthonormal displacements that every operation leaves unchanged, orbit by orbit.
+
+    An orbit of m atoms: what its first atom may do is the range of the mean of the turns that leave it in place; the others follow.
+    """
+    turn = cell.T @ symmetry.rotation.numpy() @ np.linalg.inv(cell.T)
+    operation, source, target = (x.numpy() for x in (symmetry.operation, symmetry.source, symmetry.target))
+    columns, seen = [], np.zeros(n, dtype=bool)
+    for atom in range(n):
+        if seen[atom]:
+            continue
+        pairs = np.flatnonzero(source == atom)
+        to, by = target[pairs], turn[operation[pairs]]
+        means = np.zeros((n, 3, 3))
+        np.add.at(means, to, by)
+        count = np.bincount(to, minlength=n)
+        seen |= count > 0
+        means[count > 0] /= count[count > 0][:, None, None]
+        values, vectors = np.linalg.eigh((means[atom] + means[atom].T) / 2)
+        allowed = vectors[:, values > 0.5]
+        if allowed.shape[1]:
+            columns.append((means @ allowed).reshape(3 * n, -1) / np.sqrt((count > 0).sum()))
+    return np.concatenate(columns, 1) if columns else np.zeros((3 * n, 0))
+
+
+def _scale(p: np.ndarray, sites: np.ndarray | None, strains: np.ndarray) -> np.ndarray:
+    """A of the module's head: columns span the free directions and A^T P A = 1."""
+    atoms = len(p) - 6
+    values, vectors = np.linalg.eigh(strains)
+    bend = vectors[:, values > 0.5]
+    move = np.eye(atoms) if sites is None else sites
+    z = np.zeros((len(p), move.shape[1] + bend.shape[1]))
+    z[:atoms, : move.shape[1]] = move
+    z[atoms:, move.shape[1] :] = bend
+    if not z.shape[1]:
+        return z
+    factor, info = lapack.dpotrf(z.T @ p @ z, lower=1, clean=1)
+    if info:
+        raise BadInput(f"the model Hessian is not positive (row {info})", "relax")
+    inverse, _ = lapack.dtrtri(factor, lower=1)
+    return np.ascontiguousarray(z @ inverse.T)
+
+
+class Frame:
+    """The coordinates of all crystals in flight; built anew when one enters or leaves, which costs a few microseconds each."""
+
+    def __init__(self, members: Sequence[Origin]):
+        self.members = tuple(members)
+        self.counts = np.array([len(m.species) for m in members], dtype=np.int64)
+        self.owner = np.repeat(np.arange(len(members)), self.counts)
+        self.first = np.concatenate([[0], np.cumsum(self.counts)])
 
     @cached_property
-    def symmetrizer(self) -> Symmetrizer | None:
-        """The symmetrisers of all crystals as one."""
-        parts = self.symmetry
-        if not parts:
-            return None
-        operations = torch.tensor([len(p.rotation) for p in parts])
-        pairs = torch.tensor([len(p.source) for p in parts])
-        first, atom = offsets_of(operations)[:-1].repeat_interleave(pairs), self.start.offsets[:-1].repeat_interleave(pairs)
-        cat = lambda name: torch.cat([getattr(p, name) for p in parts])
-        return replace(
-            parts[0], number=tuple(n for p in parts for n in p.number), rotation=cat("rotation"), owner=torch.arange(len(parts)).repeat_interleave(operations),
-            operation=cat("operation") + first, source=cat("source") + atom, target=cat("target") + atom, translation=cat("translation"),
-            offsets=offsets_of(operations))
+    def _constant(self):
+        cat = lambda name: np.concatenate([getattr(m, name) for m in self.members])
+        stack = lambda name: np.stack([getattr(m, name) for m in self.members])
+        return cat("cart"), stack("cell"), stack("inverse"), stack("strains"), torch.from_numpy(cat("species")), torch.from_numpy(stack("periodic"))
 
-    def symmetric(self, forces: Tensor, stress: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        """Forces and stress without what the symmetry forbids; `cell` as it is now."""
-        if self.symmetrizer is None:
-            return forces, stress
-        return self.symmetrizer.forces(forces, cell), self.symmetrizer.stress(stress, cell)
+    def place(self, y: Sequence[np.ndarray]) -> Geometry:
+        """The geometries at reduced coordinates `y`, one array (free,) for each crystal; not checked, numbers may be absurd."""
+        cart, cell, inverse, _, species, periodic = self._constant
+        moved, w = np.empty_like(cart), np.empty((len(self.members), 6))
+        first = self.first.tolist()
+        for k, (member, at) in enumerate(zip(self.members, y, strict=True)):
+            z = member.move(at)
+            moved[first[k] : first[k + 1]] = z[:-6].reshape(-1, 3)
+            w[k] = z[-6:]
+        values, vectors = np.linalg.eigh(np.tensordot(w, STRAINS, axes=1))
+        stretch = np.exp(values)
+        bend = (vectors * stretch[:, None]) @ vectors.transpose(0, 2, 1)
+        size = np.sqrt(np.maximum.reduceat(np.einsum("ni,ni->n", moved, moved), self.first[:-1]))
+        frac = ((cart + moved)[:, None] @ inverse[self.owner])[:, 0]
+        crystals = Crystals(
+            torch.from_numpy(frac), species, torch.from_numpy(cell @ bend), torch.from_numpy(self.first), periodic)
+        crystals.__dict__["owner"], crystals.__dict__["counts"] = torch.from_numpy(self.owner), torch.from_numpy(self.counts)
+        return Geometry(crystals, values, vectors, stretch, bend, size)
 
-    @cached_property
-    def counts(self) -> Tensor:
-        return self.start.counts + 3
+    def symmetric(self, forces: np.ndarray, stress: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Forces (atoms, 3) and stress (crystals, 3, 3) without what the symmetry or the axes forbid."""
+        strains = self._constant[3]
+        six = np.einsum("kab,nab->nk", STRAINS, stress)
+        six = (strains @ six[:, :, None])[:, :, 0]
+        out = forces
+        for k, member in enumerate(self.members):
+            if member.sites is not None:
+                rows = slice(self.first[k], self.first[k + 1])
+                out = out.copy() if out is forces else out
+                out[rows] = (member.sites @ (forces[rows].ravel() @ member.sites)).reshape(-1, 3)
+        return out, np.tensordot(six, STRAINS, axes=1)
 
-    @cached_property
-    def owner(self) -> Tensor:
-        """(rows,) crystal of each row."""
-        return torch.arange(len(self.start)).repeat_interleave(self.counts)
+    def force(self, at: Geometry, forces: np.ndarray, stress: np.ndarray, volume: np.ndarray) -> list[np.ndarray]:
+        """(free,) of each crystal: minus the gradient of the enthalpy by y; `stress` includes the pressure.
 
-    @cached_property
-    def atom_rows(self) -> Tensor:
-        return runs(offsets_of(self.counts)[:-1], self.start.counts)
-
-    @cached_property
-    def cell_rows(self) -> Tensor:
-        """(crystals, 3)"""
-        return (offsets_of(self.counts)[1:] - 3)[:, None] + torch.arange(3)
-
-    @cached_property
-    def scale(self) -> Tensor:
-        return CELL_LENGTH * self.start.counts.to(torch.float64).sqrt()
-
-    def rows_of(self, which: Tensor) -> Tensor:
-        """Rows of the crystals `which` (indices)."""
-        return runs(offsets_of(self.counts)[:-1][which], self.counts[which])
-
-    def coordinates(self) -> Tensor:
-        """(rows, 3) x of the start."""
-        x = self.start.cell.new_zeros(len(self.owner), 3)
-        x[self.atom_rows] = self.start.cart
-        return x
-
-    def strain(self, x: Tensor) -> Tensor:
-        """(crystals, 3, 3) W."""
-        w = x[self.cell_rows] / self.scale[:, None, None]
-        return (w + w.mT) / 2
-
-    def crystals(self, x: Tensor) -> Crystals:
-        """The crystals at coordinates `x`; not checked, numbers may be absurd."""
-        frac = torch.bmm(x[self.atom_rows][:, None], torch.linalg.inv(self.start.cell)[self.start.owner])[:, 0]
-        return self.start.put(frac=frac, cell=self.start.cell @ torch.linalg.matrix_exp(self.strain(x)))
-
-    def force(self, x: Tensor, forces: Tensor, stress: Tensor, volume: Tensor) -> Tensor:
-        """(rows, 3) minus the gradient of the enthalpy by x; `stress` includes the pressure.
-
-        F = exp(W):  -dH/dx_atoms = f F;  dH/dW = Q (Γ ∘ Q^T A Q) Q^T with A = V F^-1 σ and W = Q w Q^T, Γ_ij = (e^w_i - e^w_j)/(w_i - w_j)
+        F = exp(W):  -dH/du = f F;  dH/dW = Q (Γ ∘ Q^T B Q) Q^T with B the symmetric part of V F^-1 σ, W = Q w Q^T,
+        Γ_ij = (e^w_i - e^w_j)/(w_i - w_j), e^w_i where they are equal;  then A^T of both
         """
-        w, q = torch.linalg.eigh(self.strain(x))
-        e = w.exp()
-        bend = q @ torch.diag_embed(e) @ q.mT
-        gap = w[:, :, None] - w[:, None, :]
-        near = gap.abs() < 1e-6
-        mean = ((w[:, :, None] + w[:, None, :]) / 2).exp()
-        gamma = torch.where(near, mean, (e[:, :, None] - e[:, None, :]) / torch.where(near, torch.ones_like(gap), gap))
-        a = volume[:, None, None] * (torch.linalg.inv(bend) @ stress)
-        by_w = q @ (gamma * (q.mT @ a @ q)) @ q.mT
-        by_w = self.moves_in @ ((by_w + by_w.mT) / 2) @ self.moves_in
-        out = torch.zeros_like(x)
-        out[self.atom_rows] = torch.bmm(forces[:, None], bend[self.start.owner])[:, 0]
-        out[self.cell_rows] = -by_w / self.scale[:, None, None]
+        q = at.vectors
+        a = (q / at.stretch[:, None] * volume[:, None, None]) @ q.transpose(0, 2, 1) @ stress
+        a = q.transpose(0, 2, 1) @ (a + a.transpose(0, 2, 1)) @ q / 2
+        gap = at.values[:, :, None] - at.values[:, None, :]
+        near = np.abs(gap) < 1e-6
+        mean = np.exp((at.values[:, :, None] + at.values[:, None, :]) / 2)
+        slope = np.where(near, mean, (at.stretch[:, :, None] - at.stretch[:, None, :]) / np.where(near, 1.0, gap))
+        six = np.einsum("kab,nab->nk", STRAINS, q @ (slope * a) @ q.transpose(0, 2, 1))
+        pulled = (forces[:, None] @ at.bend[self.owner])[:, 0]
+        out, first = [], self.first.tolist()
+        for k, member in enumerate(self.members):
+            out.append(member.pull(np.concatenate([pulled[first[k] : first[k + 1]].ravel(), -six[k]])))
         return out
+
+    def largest(self, forces: np.ndarray) -> np.ndarray:
+        """(crystals,) longest of the rows of `forces` (atoms, 3)."""
+        return np.sqrt(np.maximum.reduceat(np.einsum("ni,ni->n", forces, forces), self.first[:-1]))
+
+    def clear(self, at: Geometry) -> np.ndarray:
+        """(crystals,) Å, a lower bound of the shortest distance between two atoms: r' >= least stretch (r - 2 largest displacement)."""
+        known = np.array([m.clear for m in self.members])
+        return at.stretch.min(1) * np.maximum(known - 2 * at.size, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """Crystals at some coordinates, and what the derivatives need.
+
+    values, vectors  eigenvalues (crystals, 3) and eigenvectors (crystals, 3, 3) of W;  stretch: eigenvalues of exp W;  bend: exp W (crystals, 3, 3)
+    size             (crystals,) longest displacement of an atom in Å, before the cell is deformed
+    """
+
+    crystals: Crystals
+    values: np.ndarray
+    vectors: np.ndarray
+    stretch: np.ndarray
+    bend: np.ndarray
+    size: np.ndarray

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import re
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..base.errors import BadInput, MatterloopError, NeedsPackage
 from ..base.units import stress_to_gpa
 from ..crystal.graph import Within
-from ..crystal.segments import runs, segment_max
+from ..crystal.segments import runs
 from ..crystal.state import Crystals
 from ..crystal.symmetry import Symmetrizer
 from ..potential.oracle import Labels, Oracle
-from .coordinates import Frame
-from .optimizers import Optimizer, State
+from .coordinates import Frame, Geometry, Origin, culprit, origins
+from .optimizers import Optimizer
 
 CLOSEST = 0.3  # Å, shortest distance that is still a structure
 VOLUME_PER_ATOM = (1.0, 1000.0)  # Å^3, of fully periodic crystals
 VOLUME_CHANGE = 10.0  # largest factor by which the volume may grow or shrink
 LARGEST_FORCE = 1e3  # eV/Å
 DEEPEST_FALL = 50.0  # eV/atom below the first energy: a hole of the potential, not a bond
-FAILED, STOPPED, STEPS, CONVERGED = "failed", "stopped", "steps", "converged"
+SLACK = 2e-5  # eV per atom, rise of the value that counts as noise
+FAILED, STOPPED, STEPS, CONVERGED, REJECTED = "failed", "stopped", "steps", "converged", "rejected"
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,12 @@ class RelaxedOne:
     energy     total energy in eV of that geometry, without the pressure term; nan if failed
     forces     (atoms, 3) eV/Å; stress (3, 3) eV/Å^3, positive under tension; magmoms (atoms,) or None; spread eV/atom or nan
     steps      moves made
-    status     "converged", "steps" (limit reached), "stopped" (asked to stop) or "failed"
+    status     "converged", "steps" (limit reached), "stopped" (asked to stop), "rejected" (hopeless, see Rejection) or "failed"
     reason     a sentence for every status but "converged"
     fmax       largest force on an atom in eV/Å; smax largest component of stress + pressure in eV/Å^3, 0 with a fixed cell
     energies   energy in eV of every evaluation, in order
     frames     the evaluated geometries, None unless asked for
+    seconds    this crystal's share of the wall time: that of each evaluation, divided by atoms
     """
 
     crystal: Crystals
@@ -55,6 +58,7 @@ class RelaxedOne:
     smax: float
     energies: tuple[float, ...]
     frames: Crystals | None = None
+    seconds: float = 0.0
 
     @property
     def converged(self) -> bool:
@@ -81,91 +85,84 @@ class Limits:
     cell: bool
 
 
-@dataclass(frozen=True)
-class _Flight:
-    """The crystals in flight: input numbers, frame, coordinates, minimiser's memory, moves made."""
-
-    index: tuple[int, ...]
-    frame: Frame | None = None
-    x: Tensor | None = None
-    memory: State | None = None
-    moves: Tensor | None = None
-
-    def pick(self, keep: Tensor) -> _Flight:
-        """The crystals of `keep` (indices within the flight)."""
-        if len(keep) == len(self.index):
-            return self
-        if not len(keep):
-            return _Flight(())
-        rows = self.frame.rows_of(keep)
-        return _Flight(tuple(self.index[i] for i in keep.tolist()), self.frame.pick(keep), self.x[rows], self.memory.pick(rows, keep), self.moves[keep])
-
-    def joined(self, other: _Flight) -> _Flight:
-        if not self.index or not other.index:
-            return other if other.index else self
-        return _Flight(
-            self.index + other.index, self.frame.joined(other.frame), torch.cat([self.x, other.x]), State.join([self.memory, other.memory]),
-            torch.cat([self.moves, other.moves]))
-
-
 @dataclass
-class _Trace:
-    """What is remembered of one crystal in flight: its energies, and its last sound geometry as place `k` of a labelled batch."""
+class _Member:
+    """A crystal in flight: place in the input, coordinates, minimiser, and its last sound geometry as place `k` of a labelled batch."""
 
+    index: int
     batch: Crystals
-    k: int
+    k: int = 0
+    volume: float = 0.0
+    origin: Origin | None = None
+    optimizer: Optimizer | None = None
+    at: np.ndarray | None = None
     labels: Labels | None = None
+    moves: int = 0
     energies: list[float] = field(default_factory=list)
     frames: list[Crystals] = field(default_factory=list)
     fmax: float = float("nan")
     smax: float = float("nan")
+    seconds: float = 0.0
 
 
 class Run:
     """State of one call of `relax`; `done` {place in the input: RelaxedOne} grows until it holds all."""
 
-    def __init__(self, crystals: Crystals, oracle: Oracle, limits: Limits, optimizer: Optimizer, keep_symmetry: bool, symprec: float, trajectory: bool,
-                 on_done: Callable[[int, RelaxedOne], None] | None):
+    def __init__(self, crystals: Crystals, oracle: Oracle, limits: Limits, optimizer: Callable[[int, float], Optimizer], keep_symmetry: bool, symprec: float,
+                 trajectory: bool, on_done: Callable[[int, RelaxedOne], None] | None):
         self.crystals, self.oracle, self.limits, self.optimizer = crystals, oracle, limits, optimizer
         self.keep_symmetry, self.symprec, self.trajectory, self.on_done = keep_symmetry, symprec, trajectory, on_done
-        self.flight, self.done, self.traces = _Flight(()), {}, {}
-        self.calls = self.evaluations = 0
-        self.volumes = crystals.volume
+        self.members: list[_Member] = []
+        self.done: dict[int, RelaxedOne] = {}
+        self.calls = self.evaluations = self.atoms = 0
+        self._frame: Frame | None = None
 
     # entering and leaving
 
     def admit(self, waiting: int, batch_atoms: int) -> int:
         """Let crystals enter in input order while they fit; returns the first that still waits."""
-        atoms = sum(int(self.crystals.counts[i]) for i in self.flight.index)
+        begin = time.perf_counter()
         entering, starts, symmetry = [], [], []
         while waiting < len(self.crystals):
             n = int(self.crystals.counts[waiting])
-            if atoms and atoms + n > batch_atoms:
+            if self.atoms and self.atoms + n > batch_atoms:
                 break
-            self.traces[waiting] = _Trace(self.crystals, waiting)
+            member = _Member(waiting, self.crystals, waiting)
             try:
-                starts.append(self._start(waiting, symmetry))
-                entering.append(waiting)
-                atoms += n
+                starts.append(self._start(member, symmetry))
+                entering.append(member)
+                self.atoms += n
             except BadInput as error:
-                self._finish(waiting, FAILED, str(error), 0)
+                self._finish(member, FAILED, str(error))
             waiting += 1
         if entering:
-            frame = Frame.of(Crystals.join(starts), self.limits.cell, tuple(symmetry))
-            x = frame.coordinates()
-            memory = self.optimizer.init(x, frame.owner, len(entering))
-            self.flight = self.flight.joined(_Flight(tuple(entering), frame, x, memory, torch.zeros(len(entering), dtype=torch.long)))
+            for member, origin in zip(entering, origins(Crystals.join(starts), self.limits.cell, symmetry), strict=True):
+                if isinstance(origin, BadInput):
+                    self._finish(member, FAILED, str(origin))
+                    self.atoms -= int(self.crystals.counts[member.index])
+                    continue
+                member.origin, member.at = origin, np.zeros(origin.free)
+                member.optimizer = self.optimizer(origin.free, SLACK * len(origin.species))
+                self._enter(member)
+            share = (time.perf_counter() - begin) / len(entering)
+            for member in entering:
+                member.seconds += share
         return waiting
 
-    def _start(self, i: int, symmetry: list[Symmetrizer]) -> Crystals:
-        """Where crystal `i` starts, its symmetriser appended to `symmetry` if one is wanted; BadInput where it cannot."""
-        crystal = self.crystals[i]
+    def _enter(self, member: _Member) -> None:
+        self.members.append(member)
+        self._frame = None
+
+    def _start(self, member: _Member, symmetry: list[Symmetrizer]) -> Crystals:
+        """Where a crystal starts, its symmetriser appended to `symmetry` if one is wanted; BadInput where it cannot."""
+        crystal = self.crystals[member.index]
         bulk = bool(crystal.periodic.all())
         if not crystal.atoms:
             raise BadInput("there are no atoms")
         if self.limits.pressure and self.limits.cell and not bulk:
             raise BadInput("a pressure needs a crystal that repeats along all three axes")
-        per_atom = float(self.volumes[i]) / crystal.atoms
+        member.volume = float(crystal.volume)
+        per_atom = member.volume / crystal.atoms
         if bulk and not VOLUME_PER_ATOM[0] <= per_atom <= VOLUME_PER_ATOM[1]:
             raise BadInput(f"{per_atom:.3g} Å^3 per atom at the start, allowed are {VOLUME_PER_ATOM[0]} to {VOLUME_PER_ATOM[1]}")
         if not self.keep_symmetry:
@@ -177,122 +174,148 @@ class Run:
         symmetry.append(found)
         return found.crystals(crystal)
 
-    def _finish(self, i: int, status: str, reason: str, moves: int) -> None:
-        trace = self.traces.pop(i)
-        crystal, nan = trace.batch[trace.k], float("nan")
-        known = trace.labels is not None
-        labels = _pick_labels(trace.labels, trace.batch, torch.tensor([trace.k])) if known else None
+    def _finish(self, member: _Member, status: str, reason: str) -> None:
+        crystal, labels, nan = member.batch[member.k], None, float("nan")
+        if member.labels is not None:
+            labels = _pick_labels(member.labels, member.batch, [member.k])
         one = RelaxedOne(
             crystal=crystal,
-            energy=float(labels.energy) if known and status != FAILED else nan,
-            forces=labels.forces if known else torch.full((crystal.atoms, 3), nan, dtype=torch.float64),
-            stress=labels.stress[0] if known and labels.stress is not None else torch.full((3, 3), nan, dtype=torch.float64),
-            magmoms=labels.magmoms if known else None,
-            spread=float(labels.spread) if known and labels.spread is not None else nan,
-            steps=moves, status=status, reason=reason, fmax=trace.fmax, smax=trace.smax, energies=tuple(trace.energies),
-            frames=Crystals.join(trace.frames) if trace.frames else None)
-        self.done[i] = one
+            energy=float(labels.energy) if labels is not None and status != FAILED else nan,
+            forces=labels.forces if labels is not None else torch.full((crystal.atoms, 3), nan, dtype=torch.float64),
+            stress=labels.stress[0] if labels is not None and labels.stress is not None else torch.full((3, 3), nan, dtype=torch.float64),
+            magmoms=labels.magmoms if labels is not None else None,
+            spread=float(labels.spread) if labels is not None and labels.spread is not None else nan,
+            steps=member.moves, status=status, reason=reason, fmax=member.fmax, smax=member.smax, energies=tuple(member.energies),
+            frames=Crystals.join(member.frames) if member.frames else None, seconds=member.seconds)
+        self.done[member.index] = one
         if self.on_done is not None:
-            self.on_done(i, one)
+            self.on_done(member.index, one)
 
     def stop(self, waiting: int) -> None:
         """Hand back all that is unfinished."""
-        for k, i in enumerate(self.flight.index):
-            self._finish(i, STOPPED, "stopped when asked to", int(self.flight.moves[k]))
+        for member in self.members:
+            self._finish(member, STOPPED, "stopped when asked to")
         for i in range(waiting, len(self.crystals)):
-            self.traces[i] = _Trace(self.crystals, i)
-            self._finish(i, STOPPED, "stopped before its first evaluation", 0)
-        self.flight = _Flight(())
+            self._finish(_Member(i, self.crystals, i), STOPPED, "stopped before its first evaluation")
+        self._keep([])
 
-    def _drop(self, failures: dict[int, str]) -> Tensor:
-        """Finish the crystals of `failures` {place in flight: reason}; returns the places that stay, and shrinks the flight to them."""
+    def _keep(self, members: list[_Member]) -> None:
+        if len(members) != len(self.members):
+            self.members, self._frame = members, None
+            self.atoms = sum(len(m.origin.species) for m in members)
+
+    def _drop(self, failures: dict[int, str]) -> None:
+        """Finish the crystals of `failures` {place in flight: reason}."""
         for k, why in failures.items():
-            self._finish(self.flight.index[k], FAILED, why, int(self.flight.moves[k]))
-        keep = torch.tensor([k for k in range(len(self.flight.index)) if k not in failures], dtype=torch.long)
-        self.flight = self.flight.pick(keep)
-        return keep
+            self._finish(self.members[k], FAILED, why)
+        self._keep([m for k, m in enumerate(self.members) if k not in failures])
+
+    @property
+    def frame(self) -> Frame:
+        """Coordinates of all members."""
+        if self._frame is None:
+            self._frame = Frame([m.origin for m in self.members])
+        return self._frame
 
     # one evaluation of everything in flight, then one move
 
     def advance(self) -> None:
-        trial = self.flight.frame.crystals(self.flight.x)
-        keep = self._drop(self._absurd(trial))
-        if not len(keep):
+        begin, flying, atoms = time.perf_counter(), self.members, self.atoms
+        try:
+            self._advance(lambda: (time.perf_counter() - begin) / atoms)
+        finally:
+            share = (time.perf_counter() - begin) / atoms
+            for member in flying:
+                member.seconds += share * len(member.origin.species)
+
+    def _advance(self, spent: Callable[[], float]) -> None:
+        at = self._place()
+        if failures := self._absurd(at):
+            self._drop(failures)
+            at = self._place() if self.members else at
+        if not self.members:
             return
-        trial = trial[keep]
-        labels, failures = self._label(trial)
+        labels, failures = self._label(at.crystals)
         if failures:
-            keep = self._drop(failures)
-            trial = trial[keep]
-        if not len(keep) or not self.flight.index:
-            return
-        per_atom = labels.energy / trial.counts
-        first = torch.tensor([(self.traces[i].energies or [float(e)])[0] for i, e in zip(self.flight.index, labels.energy.tolist(), strict=True)])
-        size = segment_max(labels.forces.norm(dim=-1), trial.owner, len(trial), 0.0)
-        finite = torch.isfinite(labels.energy) & torch.isfinite(size)
+            self._drop(failures)
+            at = self._place() if self.members else at
+        if self.members and (failures := self._unsound(at, labels)):
+            keep = [k for k in range(len(self.members)) if k not in failures]
+            labels = _pick_labels(labels, at.crystals, keep)
+            self._drop(failures)
+            at = self._place() if self.members else at
+        if self.members:
+            self._move(at, labels, spent)
+
+    def _place(self) -> Geometry:
+        return self.frame.place([m.at for m in self.members])
+
+    def _unsound(self, at: Geometry, labels: Labels) -> dict[int, str]:
+        """{place: reason} of labels that no structure has."""
+        energy, largest, counts = labels.energy.numpy(), self.frame.largest(labels.forces.numpy()), self.frame.counts
+        finite = np.isfinite(energy) & np.isfinite(largest)
         if labels.stress is not None and self.limits.cell:
-            finite &= torch.isfinite(labels.stress).flatten(1).all(1)
+            finite &= np.isfinite(labels.stress.numpy()).all((1, 2))
+        fall = np.array([m.energies[0] if m.energies else e for m, e in zip(self.members, energy.tolist(), strict=True)])
+        fall = (fall - energy) / counts
         failures = {}
-        for k in (~(finite & (size <= LARGEST_FORCE) & (per_atom >= first / trial.counts - DEEPEST_FALL))).nonzero()[:, 0].tolist():
-            if not bool(finite[k]):
+        for k in np.flatnonzero(~(finite & (largest <= LARGEST_FORCE) & (fall <= DEEPEST_FALL))).tolist():
+            if not finite[k]:
                 failures[k] = "energy, forces or stress are not finite"
-            elif float(size[k]) > LARGEST_FORCE:
-                failures[k] = f"a force of {float(size[k]):.3g} eV/Å, allowed are {LARGEST_FORCE:g}"
+            elif largest[k] > LARGEST_FORCE:
+                failures[k] = f"a force of {largest[k]:.3g} eV/Å, allowed are {LARGEST_FORCE:g}"
             else:
-                failures[k] = f"the energy fell by {float(first[k] / trial.counts[k] - per_atom[k]):.3g} eV/atom, allowed are {DEEPEST_FALL:g}: a hole of the potential"
-        if failures:
-            keep = self._drop(failures)
-            labels, trial = _pick_labels(labels, trial, keep), trial[keep]
-            if not len(keep):
-                return
-        self._move(trial, labels)
+                failures[k] = f"the energy fell by {fall[k]:.3g} eV/atom, allowed are {DEEPEST_FALL:g}: a hole of the potential"
+        return failures
 
-    def _move(self, trial: Crystals, labels: Labels) -> None:
-        """Judge convergence at `trial`; those that are not done take a step."""
-        frame, x, limits = self.flight.frame, self.flight.x, self.limits
-        stress = labels.stress if limits.cell else torch.zeros_like(trial.cell)
-        volume = trial.volume
-        total = stress + limits.pressure * torch.eye(3, dtype=torch.float64) * bool(limits.cell)
-        forces, total = frame.symmetric(labels.forces, total, trial.cell)
-        force = frame.force(x, forces, total, volume)
-        fmax = segment_max(forces.norm(dim=-1), trial.owner, len(trial), 0.0)
-        smax = (frame.moves_in @ total @ frame.moves_in).abs().flatten(1).amax(1)
-        value = labels.energy + limits.pressure * volume * bool(limits.cell)
+    def _move(self, at: Geometry, labels: Labels, spent: Callable[[], float]) -> None:
+        """Judge convergence at `at`; those that are not done take a step."""
+        limits, frame, trial = self.limits, self.frame, at.crystals
+        energy, volume = labels.energy.numpy(), trial.volume.numpy()
+        stress, value = np.zeros((len(self.members), 3, 3)), energy
+        if limits.cell:
+            stress, value = labels.stress.numpy() + limits.pressure * np.eye(3), energy + limits.pressure * volume
+        forces, stress = frame.symmetric(labels.forces.numpy(), stress)
+        force = frame.force(at, forces, stress, volume)
+        fmax, smax = frame.largest(forces), np.abs(stress).max((1, 2))
         converged = (fmax <= limits.fmax) & (smax <= limits.smax)
-        ended = converged | (self.flight.moves >= limits.steps)
-        for k, i in enumerate(self.flight.index):
-            trace = self.traces[i]
-            trace.energies.append(float(labels.energy[k]))
-            trace.fmax, trace.smax = float(fmax[k]), float(smax[k])
-            trace.batch, trace.k, trace.labels = trial, k, labels
+        staying = []
+        for k, member in enumerate(self.members):
+            member.energies.append(float(energy[k]))
+            member.fmax, member.smax = float(fmax[k]), float(smax[k])
+            member.batch, member.k, member.labels = trial, k, labels
             if self.trajectory:
-                trace.frames.append(trial[k])
-            if ended[k]:
-                why = "" if converged[k] else f"{limits.steps} steps were not enough: fmax {trace.fmax:.3g} eV/Å, smax {stress_to_gpa(trace.smax):.3g} GPa"
-                self._finish(i, CONVERGED if converged[k] else STEPS, why, int(self.flight.moves[k]))
-        memory, x = self.optimizer.step(self.flight.memory, x, value, force, frame.owner)
-        self.flight = replace(self.flight, memory=memory, x=x, moves=self.flight.moves + 1).pick((~ended).nonzero()[:, 0])
+                member.frames.append(trial[k])
+            if converged[k] or member.moves >= limits.steps:
+                why = "" if converged[k] else f"{limits.steps} steps were not enough: fmax {member.fmax:.3g} eV/Å, smax {stress_to_gpa(member.smax):.3g} GPa"
+                member.seconds += spent() * len(member.origin.species)
+                self._finish(member, CONVERGED if converged[k] else STEPS, why)
+                continue
+            member.at = member.optimizer.step(member.at, float(value[k]), force[k], member.origin.reach)
+            member.moves += 1
+            staying.append(member)
+        self._keep(staying)
 
-    def _absurd(self, trial: Crystals) -> dict[int, str]:
+    def _absurd(self, at: Geometry) -> dict[int, str]:
         """{place: reason} of geometries that no oracle should be asked about."""
-        bad = {}
-        finite = torch.isfinite(trial.cell).flatten(1).all(1)
-        finite &= segment_max((~torch.isfinite(trial.frac)).any(-1).to(torch.float64), trial.owner, len(trial), 0.0) == 0
-        for k in (~finite).nonzero()[:, 0].tolist():
-            bad[k] = "the coordinates are not finite"
-        volume = trial.volume
-        was = self.volumes[list(self.flight.index)]
-        per_atom = volume / trial.counts
-        bulk = trial.periodic.all(1)
-        out = (volume > was * VOLUME_CHANGE) | (volume < was / VOLUME_CHANGE) | (bulk & ((per_atom < VOLUME_PER_ATOM[0]) | (per_atom > VOLUME_PER_ATOM[1])))
-        for k in out.nonzero()[:, 0].tolist():
-            bad.setdefault(k, f"the volume went from {float(was[k]):.4g} to {float(volume[k]):.4g} Å^3")
-        rest = [k for k in range(len(trial)) if k not in bad]
+        bad, trial = {}, at.crystals
+        with np.errstate(all="ignore"):
+            first = self.frame.first[:-1]
+            finite = np.isfinite(trial.cell.numpy()).all((1, 2)) & np.logical_and.reduceat(np.isfinite(trial.frac.numpy()).all(1), first)
+            for k in np.flatnonzero(~finite).tolist():
+                bad[k] = "the coordinates are not finite"
+            volume, was = trial.volume.numpy(), np.array([m.volume for m in self.members])
+            per_atom, bulk = volume / self.frame.counts, trial.periodic.numpy().all(1)
+            out = ~((volume <= was * VOLUME_CHANGE) & (volume >= was / VOLUME_CHANGE))
+            out |= bulk & ~((per_atom >= VOLUME_PER_ATOM[0]) & (per_atom <= VOLUME_PER_ATOM[1]))
+            for k in np.flatnonzero(out).tolist():
+                bad.setdefault(k, f"the volume went from {was[k]:.4g} to {volume[k]:.4g} Å^3")
+            rest = [k for k in np.flatnonzero(~(self.frame.clear(at) >= CLOSEST)).tolist() if k not in bad]  # the others cannot be that near
         while rest:
             try:
                 graph = Within(CLOSEST)(trial[rest])
             except BadInput as error:
-                place = _culprit(error, len(rest))
+                place = culprit(error, len(rest))
                 if place is None:
                     raise
                 bad[rest.pop(place)] = str(error)
@@ -319,7 +342,7 @@ class Run:
         if len(trial) == 1:
             nothing = trial.cell.new_zeros
             return Labels(nothing(0), nothing(0, 3), nothing(0, 3, 3)), {0: f"the oracle refused it: {text}"}
-        place = _culprit(error, len(trial)) if isinstance(error, BadInput) else None
+        place = culprit(error, len(trial)) if isinstance(error, BadInput) else None
         half = len(trial) // 2
         parts = [[place], [k for k in range(len(trial)) if k != place]] if place is not None else [list(range(half)), list(range(half, len(trial)))]
         answers, failures = {}, {}
@@ -331,14 +354,8 @@ class Run:
             failures |= {part[k]: why for k, why in bad.items()}
             good = [part[k] for k in range(len(part)) if k not in bad]
             sub = trial[good]
-            answers |= {k: _pick_labels(labels, sub, torch.tensor([j])) for j, k in enumerate(good)}
+            answers |= {k: _pick_labels(labels, sub, [j]) for j, k in enumerate(good)}
         return _join_labels([answers[k] for k in sorted(answers)], trial), failures
-
-
-def _culprit(error: BadInput, count: int) -> int | None:
-    """Number of the crystal that `error` names, None if it names none."""
-    found = re.search(r"\bcrystal (\d+)\b", error.where)
-    return int(found[1]) if found and int(found[1]) < count else None
 
 
 def _checked(labels: Labels, crystals: Crystals, cell: bool) -> Labels:
@@ -354,8 +371,9 @@ def _checked(labels: Labels, crystals: Crystals, cell: bool) -> Labels:
     return Labels(*map(real, labels))
 
 
-def _pick_labels(labels: Labels, crystals: Crystals, keep: Tensor) -> Labels:
+def _pick_labels(labels: Labels, crystals: Crystals, keep: list[int]) -> Labels:
     """Labels of the crystals `keep` (indices) of `crystals`."""
+    keep = torch.tensor(keep, dtype=torch.long)
     rows = runs(crystals.offsets[:-1][keep], crystals.counts[keep])
     pick = lambda value, which: None if value is None else value[which]
     return Labels(labels.energy[keep], labels.forces[rows], pick(labels.stress, keep), pick(labels.spread, keep), pick(labels.magmoms, rows))

@@ -1,75 +1,114 @@
-"""Minimisers of many independent functions at once, as pairs of pure functions (init, step) over a frozen state.
+"""Minimisers of one function of a few coordinates, asked for one trial after another: no evaluation is ever spent on a line search alone.
 
-A system is a run of consecutive rows of 3 numbers (atoms, then the cell); `owner` (rows,) names the system of each row. No number of one system
-ever enters another, so a system walks the same path whatever else is in the batch.
+The coordinates are those of coordinates.py, in which a model Hessian is the unit matrix; every crystal has a minimiser of its own, so that it walks
+the same path whatever else is in the batch.
 
+L-BFGS: D. C. Liu, J. Nocedal, Math. Program. 45, 503 (1989), doi:10.1007/BF01589116, with trial steps that are judged by the next evaluation.
 FIRE: E. Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006), doi:10.1103/PhysRevLett.97.170201, in the form "FIRE 2.0" of J. Guénolé et al.,
 Comput. Mater. Sci. 175, 109584 (2020), doi:10.1016/j.commatsci.2020.109584.
-L-BFGS: D. C. Liu, J. Nocedal, Math. Program. 45, 503 (1989), doi:10.1007/BF01589116, with trial steps that are judged by the next evaluation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from ..crystal.segments import segment_max, segment_sum
-
-MAX_MOVE = 0.2  # Å, longest move of a row in one step
+Reach = Callable[[np.ndarray], float]  # step (free,) to the longest move in Å that it makes
 
 
-@dataclass(frozen=True)
-class State:
-    """Memory of a minimiser: `row` {name: (rows, ...)} and `whole` {name: (systems, ...)}."""
+class Optimizer(Protocol):
+    """`step(x, value, force, reach)` takes the trial `x` (free,), its value in eV and minus its gradient, and returns the next trial.
 
-    row: Mapping[str, Tensor]
-    whole: Mapping[str, Tensor]
+    drop  eV, by how much the value is expected to fall from the best point so far
+    """
 
-    def pick(self, rows: Tensor, systems: Tensor) -> State:
-        """Memory of some of the systems: their row numbers and their own."""
-        return State({k: v[rows] for k, v in self.row.items()}, {k: v[systems] for k, v in self.whole.items()})
+    drop: float
 
-    @staticmethod
-    def join(parts: Sequence[State]) -> State:
-        """Memory of the systems of all `parts`, in order."""
-        cat = lambda kind, name: torch.cat([getattr(p, kind)[name] for p in parts])
-        return State({k: cat("row", k) for k in parts[0].row}, {k: cat("whole", k) for k in parts[0].whole})
+    def step(self, x: np.ndarray, value: float, force: np.ndarray, reach: Reach) -> np.ndarray: ...
 
 
-class Optimizer(NamedTuple):
-    """`init(x, owner, size) -> State` and `step(state, x, value, force, owner) -> (State, next x)`; x, force (rows, 3), value (systems,)."""
-
-    init: Callable[[Tensor, Tensor, int], State]
-    step: Callable[[State, Tensor, Tensor, Tensor, Tensor], tuple[State, Tensor]]
-
-
-def dot(a: Tensor, b: Tensor, owner: Tensor, size: int) -> Tensor:
-    """(systems,) inner products of (rows, 3) with (rows, 3)."""
-    return segment_sum((a * b).sum(-1), owner, size)
+MAX_MOVE = 0.15  # Å, longest move of an atom in one step
+MEMORY = 20
+SOFTEST = 0.2  # of the model's stiffness; a smaller or negative curvature of a pair is raised to this
+SCALES = (0.3, 3.0)  # least and largest factor on the model Hessian
+SMALLEST = 2e-3  # Å, below this a rise is noise or a jump of the function: accept and forget the past
 
 
-def shortened(move: Tensor, owner: Tensor, size: int, longest: Tensor | float) -> Tensor:
-    """`move` (rows, 3), each system's scaled down so that none of its rows is longer than `longest` (systems,) or a number."""
-    length = segment_max(move.norm(dim=-1), owner, size, 0.0).clamp(min=1e-300)
-    return move * (longest / length).clamp(max=1.0)[owner, None]
+class LBFGS:
+    """L-BFGS from a multiple of the unit matrix; `slack` eV is the rise of the value that counts as noise.
+
+    pair:      s = x - x_a,  y = F_a - F + θ s,  the least θ >= 0 with y·s >= SOFTEST s·s: soft ways and saddles are walked, not forgotten
+    judgement: accepted if E <= E_a + slack: x_a <- x and the radius doubles up to MAX_MOVE. Otherwise the next trial starts from x_a again with the
+               pair just learnt and at most half the length; a rejection costs no evaluation besides the trial itself.
+    direction: q <- F_a;  newest to oldest: a_j = s_j·q / y_j·s_j, q <- q - a_j y_j;  q <- γ q;  oldest to newest: q <- q + s_j (a_j - y_j·q / y_j·s_j)
+    scale:     γ^2 = median of |s_j|/|y_j|, within SCALES: halfway, in the logarithm, between the model's stiffness and what the pairs have seen
+    move:      x <- x_a + q, shortened to `radius`; where q·F <= 0 the past is forgotten and q = F
+
+    symbol    variable          symbol     variable
+    x_a, F_a  best, pull        E_a        value
+    s_j, y_j  pairs[j][:2]      1/y_j·s_j  pairs[j][2];  |s_j|/|y_j|: pairs[j][3]
+    """
+
+    def __init__(self, free: int, slack: float = 0.0):
+        self.slack, self.radius, self.drop = slack, MAX_MOVE, np.inf
+        self.best = self.pull = None
+        self.value = np.inf
+        self.pairs: list[tuple[np.ndarray, np.ndarray, float, float]] = []
+
+    def step(self, x: np.ndarray, value: float, force: np.ndarray, reach: Reach) -> np.ndarray:
+        """The next trial (free,)."""
+        if self.best is None:
+            self.best, self.pull, self.value = x, force, value
+        else:
+            self._judge(x, value, force, reach)
+        direction = self._direction()
+        self.drop = float(direction @ self.pull) / 2
+        if self.drop <= 0:
+            self.pairs.clear()
+            direction = self.pull
+            self.drop = float(direction @ direction) / 2
+        length = reach(direction)
+        return self.best + (direction * (self.radius / length) if length > self.radius else direction)
+
+    def _judge(self, x: np.ndarray, value: float, force: np.ndarray, reach: Reach) -> None:
+        s, y = x - self.best, self.pull - force
+        square = float(s @ s)
+        if square > 0:
+            lack = SOFTEST - float(s @ y) / square
+            if lack > 0:
+                y = y + lack * s
+            self.pairs = [*self.pairs[1 - MEMORY :], (s, y, 1 / float(s @ y), (square / float(y @ y)) ** 0.5)]
+        if value > self.value + self.slack:
+            length = reach(s)
+            if length >= SMALLEST:
+                self.radius = length / 2
+                return
+            self.pairs.clear()
+        self.radius = min(2 * self.radius, MAX_MOVE)
+        self.best, self.pull, self.value = x, force, value
+
+    def _direction(self) -> np.ndarray:
+        q, weights = self.pull, []
+        for s, y, rho, _ in reversed(self.pairs):
+            weights.append(rho * float(s @ q))
+            q = q - weights[-1] * y
+        if self.pairs:
+            ratio = sorted(p[3] for p in self.pairs)
+            n = len(ratio)
+            q = q * min(max((ratio[n // 2] + ratio[(n - 1) // 2]) / 2, SCALES[0]), SCALES[1]) ** 0.5
+        for (s, y, rho, _), a in zip(self.pairs, reversed(weights), strict=True):
+            q = q + (a - rho * float(y @ q)) * s
+        return q
 
 
-DT_START, DT_MIN, DT_MAX = 0.2, 0.002, 1.0
+DT_START, DT_MIN, DT_MAX = 0.5, 0.02, 1.2
 PATIENCE, GROW, SHRINK, ALPHA, ALPHA_SHRINK = 5, 1.1, 0.5, 0.1, 0.99
 
 
-def fire_init(x: Tensor, owner: Tensor, size: int) -> State:
-    """At rest: velocities 0, dt = DT_START, alpha = ALPHA."""
-    full = lambda value: x.new_full((size,), value)
-    return State({"velocity": torch.zeros_like(x)}, {"dt": full(DT_START), "alpha": full(ALPHA), "downhill": full(0.0)})
-
-
-def fire_step(state: State, x: Tensor, value: Tensor, force: Tensor, owner: Tensor) -> tuple[State, Tensor]:
-    """One step of FIRE 2.0 for every system, unit masses, semi-implicit Euler.
+class FIRE:
+    """FIRE 2.0, unit masses, semi-implicit Euler; values are not read.
 
     P = F·v
     P > 0:  n <- n + 1;  if n > N_min: dt <- min(f_inc dt, dt_max), alpha <- f_alpha alpha
@@ -81,91 +120,35 @@ def fire_step(state: State, x: Tensor, value: Tensor, force: Tensor, owner: Tens
     n        downhill            f_inc, f_dec      GROW, SHRINK
     dt       dt                  alpha_0, f_alpha  ALPHA, ALPHA_SHRINK
 
-    No row moves farther than MAX_MOVE; a shortened move shortens the velocity with it. `value` is not read.
+    No step is longer than MAX_MOVE; a shortened step shortens the velocity with it.
     """
-    size = len(state.whole["dt"])
-    velocity = state.row["velocity"]
-    good = dot(force, velocity, owner, size) > 0
-    downhill = torch.where(good, state.whole["downhill"] + 1, torch.zeros_like(state.whole["downhill"]))
-    dt, alpha = state.whole["dt"], state.whole["alpha"]
-    fresh = (velocity == 0).all(-1).to(x)
-    resting = segment_sum(fresh, owner, size) == segment_sum(torch.ones_like(fresh), owner, size)  # first step: nothing went wrong yet
-    faster = good & (downhill > PATIENCE)
-    back = torch.where(good, torch.zeros_like(dt), dt / 2)
-    x = x - back[owner, None] * velocity
-    dt = torch.where(faster, (dt * GROW).clamp(max=DT_MAX), torch.where(good | resting, dt, (dt * SHRINK).clamp(min=DT_MIN)))
-    alpha = torch.where(faster, alpha * ALPHA_SHRINK, torch.where(good, alpha, torch.full_like(alpha, ALPHA)))
-    velocity = velocity * good.to(x)[owner, None]
-    velocity = velocity + dt[owner, None] * force
-    speed = dot(velocity, velocity, owner, size).sqrt() / dot(force, force, owner, size).sqrt().clamp(min=1e-300)
-    velocity = (1 - alpha)[owner, None] * velocity + (alpha * speed)[owner, None] * force
-    move = shortened(dt[owner, None] * velocity, owner, size, MAX_MOVE)
-    return State({"velocity": move / dt[owner, None]}, {"dt": dt, "alpha": alpha, "downhill": downhill}), x + move
+
+    def __init__(self, free: int, slack: float = 0.0):
+        self.velocity: np.ndarray | None = None
+        self.dt, self.alpha, self.downhill, self.drop = DT_START, ALPHA, 0, np.inf
+
+    def step(self, x: np.ndarray, value: float, force: np.ndarray, reach: Reach) -> np.ndarray:
+        """The next trial (free,)."""
+        v = self.velocity
+        if v is None:
+            v = np.zeros_like(x)
+        elif float(force @ v) > 0:
+            self.downhill += 1
+            if self.downhill > PATIENCE:
+                self.dt, self.alpha = min(self.dt * GROW, DT_MAX), self.alpha * ALPHA_SHRINK
+        else:
+            x, v = x - self.dt / 2 * v, np.zeros_like(x)
+            self.dt, self.alpha, self.downhill = max(self.dt * SHRINK, DT_MIN), ALPHA, 0
+        square = float(force @ force)
+        self.drop = square / 2
+        v = v + self.dt * force
+        v = (1 - self.alpha) * v + self.alpha * np.sqrt(float(v @ v) / max(square, 1e-300)) * force
+        move = self.dt * v
+        length = reach(move)
+        if length > MAX_MOVE:
+            move = move * (MAX_MOVE / length)
+        self.velocity = move / self.dt
+        return x + move
 
 
-MEMORY = 12
-FIRST_STIFFNESS = 40.0  # eV/Å^2, guessed curvature of the first step
-SLACK = 2e-5  # eV per row, rise of the value that counts as noise
-SMALLEST = 2e-3  # Å, below this a rise is noise or a jump of the function: accept and forget the past
-
-
-def lbfgs_init(x: Tensor, owner: Tensor, size: int) -> State:
-    """No pairs yet (rho = 0), no accepted point yet (value = inf)."""
-    pairs = x.new_zeros(len(x), MEMORY, 3)
-    full = lambda value: x.new_full((size,), value)
-    return State(
-        {"s": pairs, "y": pairs, "x": x, "force": torch.zeros_like(x)},
-        {"rho": x.new_zeros(size, MEMORY), "gamma": full(1 / FIRST_STIFFNESS), "value": full(torch.inf), "radius": full(MAX_MOVE)})
-
-
-def lbfgs_step(state: State, x: Tensor, value: Tensor, force: Tensor, owner: Tensor) -> tuple[State, Tensor]:
-    """One L-BFGS step for every system; `x` was a trial, and is first judged against the last accepted point x_a.
-
-    pair:      s = x - x_a,  y = F_a - F,  rho = 1/(y·s), kept only if y·s > 1e-6 |y||s| (curvature guard), then gamma = y·s / y·y
-    judgement: accepted if E <= E_a + slack: x_a <- x and the radius doubles up to MAX_MOVE. Otherwise the next trial starts from x_a again with the pair
-               just learnt and at most half the length; a rejection costs no evaluation besides the trial itself.
-    direction: q <- F_a;  newest to oldest: a_j = rho_j s_j·q, q <- q - a_j y_j;  q <- gamma q;  oldest to newest: q <- q + s_j (a_j - rho_j y_j·q)
-    move:      x <- x_a + q, shortened to `radius`; where q·F <= 0 the past is forgotten and q = F / FIRST_STIFFNESS
-
-    symbol   variable          symbol      variable
-    x_a, F_a row["x","force"]  E_a         whole["value"]
-    s_j, y_j row["s","y"]      rho_j       whole["rho"], 0 = empty; the newest is last
-    """
-    size = len(value)
-    row, whole = state.row, state.whole
-    first = torch.isinf(whole["value"])
-    s, y = x - row["x"], row["force"] - force
-    curvature, yy, ss = dot(s, y, owner, size), dot(y, y, owner, size), dot(s, s, owner, size)
-    learn = ~first & (curvature > 1e-6 * (yy * ss).sqrt()) & (ss > 0)
-    push = lambda old, new, when: torch.where(when.view(-1, *[1] * (old.dim() - 1)), torch.cat([old[:, 1:], new[:, None]], 1), old)
-    s_all, y_all = push(row["s"], s, learn[owner]), push(row["y"], y, learn[owner])
-    rho = push(whole["rho"], 1 / torch.where(learn, curvature, torch.ones_like(curvature)), learn)
-    gamma = torch.where(learn, curvature / yy.clamp(min=1e-300), whole["gamma"])
-
-    rows = segment_sum(torch.ones_like(x[:, 0]), owner, size)
-    length = segment_max(s.norm(dim=-1), owner, size, 0.0)
-    worse = ~first & (value > whole["value"] + SLACK * rows)
-    forget = worse & (length < SMALLEST)
-    reject = worse & ~forget
-    radius = torch.where(reject, length / 2, (2 * whole["radius"]).clamp(max=MAX_MOVE))
-    keep = ~reject[owner, None]
-    x, force, value = torch.where(keep, x, row["x"]), torch.where(keep, force, row["force"]), torch.where(reject, whole["value"], value)
-    rho = torch.where(forget[:, None], torch.zeros_like(rho), rho)
-
-    q, a = force, [None] * MEMORY
-    for j in range(MEMORY - 1, -1, -1):
-        a[j] = rho[:, j] * dot(s_all[:, j], q, owner, size)
-        q = q - a[j][owner, None] * y_all[:, j]
-    q = gamma[owner, None] * q
-    for j in range(MEMORY):
-        b = rho[:, j] * dot(y_all[:, j], q, owner, size)
-        q = q + (a[j] - b)[owner, None] * s_all[:, j]
-    uphill = dot(q, force, owner, size) <= 0
-    rho = torch.where(uphill[:, None], torch.zeros_like(rho), rho)
-    gamma = torch.where(uphill | forget, torch.full_like(gamma, 1 / FIRST_STIFFNESS), gamma)
-    q = torch.where(uphill[owner, None], force / FIRST_STIFFNESS, q)
-    move = shortened(q, owner, size, radius)
-    return State({"s": s_all, "y": y_all, "x": x, "force": force}, {"rho": rho, "gamma": gamma, "value": value, "radius": radius}), x + move
-
-
-OPTIMIZERS: dict[str, Optimizer] = {"fire": Optimizer(fire_init, fire_step), "lbfgs": Optimizer(lbfgs_init, lbfgs_step)}
+OPTIMIZERS: dict[str, Callable[[int, float], Optimizer]] = {"fire": FIRE, "lbfgs": LBFGS}

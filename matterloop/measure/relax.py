@@ -33,8 +33,11 @@ CARD = Card(
     tolerance_reason="end points of an iteration stopped at fmax",
     presets={"fire": {"optimizer": "fire"}},
     small={"fmax": 0.001, "smax": 2e-5},
-    differs=("the cell moves with a symmetric logarithmic strain, so that crystals do not turn", "FIRE caps the move of each row, not of the whole vector"),
-    summary="batched relaxation of atoms and cell, FIRE or L-BFGS, constant pressure, symmetry kept when asked",
+    differs=(
+        "the cell moves with a symmetric logarithmic strain, so that crystals do not turn",
+        "coordinates are scaled by a spring model's Hessian (measure/stiffness.py), for FIRE too, which caps the longest move of an atom, not the whole vector",
+    ),
+    summary="batched relaxation of atoms and cell in symmetric coordinates scaled by springs, L-BFGS or FIRE, constant pressure, symmetry kept when asked",
 )
 
 
@@ -126,7 +129,7 @@ def relax(
     fmax, smax     converged when no force exceeds fmax (eV/Å) and no component of stress + pressure exceeds smax (eV/Å^3; 0.003 = 0.48 GPa)
     steps          most moves of one crystal
     pressure       hydrostatic, eV/Å^3, positive compresses (units.gpa_to_stress converts GPa at the border); fully periodic crystals only
-    optimizer      "lbfgs", or "fire": two to four times the evaluations, for potentials whose energies do not match their forces
+    optimizer      "lbfgs", or "fire": three times the evaluations, for potentials whose energies do not match their forces
     cell           whether lattices relax
     keep_symmetry  start from the symmetrised crystal (within `symprec` Å) and move along its symmetric directions only
     batch_atoms    most atoms in flight; a larger crystal runs alone. Entry is in input order; no result depends on its neighbours in the batch, as far
@@ -147,13 +150,13 @@ def relax(
     begin, waiting = time.perf_counter(), 0
     while True:
         waiting = run.admit(waiting, batch_atoms)
-        if not run.flight.index:
+        if not run.members:
             break
         if should_stop is not None and should_stop():
             run.stop(waiting)
             break
         run.advance()
         if on_step is not None:
-            on_step(len(run.flight.index), len(run.done))
+            on_step(len(run.members), len(run.done))
     results = tuple(run.done[i] for i in range(len(crystals)))
     return Relaxation(results, oracle.name, oracle.energy_scheme, run.calls, run.evaluations, time.perf_counter() - begin)

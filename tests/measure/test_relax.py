@@ -12,8 +12,10 @@ from matterloop.base.units import gpa_to_stress
 from matterloop.crystal.graph import Within
 from matterloop.crystal.segments import segment_sum
 from matterloop.crystal.state import Crystals
-from matterloop.measure.coordinates import Frame
+from matterloop.crystal.symmetry import Symmetrizer, refined
+from matterloop.measure.coordinates import Frame, origins
 from matterloop.measure.relax import relax
+from matterloop.measure.stiffness import REACH, Springs
 from matterloop.potential.oracle import Labels, Potential
 
 class Morse(Potential):
@@ -87,26 +89,62 @@ def test_end_points_agree_with_ase():
 
 
 @pytest.mark.parametrize("pressure", [0.0, gpa_to_stress(20.0)])
-def test_generalised_forces_are_minus_the_gradient_of_the_enthalpy(pressure):
-    frame = Frame.of(batch(4), True)
-    x = frame.coordinates() + 0.05 * torch.randn(len(frame.owner), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    w = x[frame.cell_rows]
-    x[frame.cell_rows] = (w + w.mT) / 2
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_generalised_forces_are_minus_the_gradient_of_the_enthalpy(pressure, symmetric):
+    starts = refined(saddles()) if symmetric else batch(4)
+    frame = Frame(origins(starts, True, [Symmetrizer.of(c) for c in starts] if symmetric else ()))
+    rng = np.random.default_rng(0)
+    x = [0.3 * rng.normal(size=m.free) for m in frame.members]
 
     def enthalpy(x):
-        crystals = frame.crystals(x)
+        crystals = frame.place(x).crystals
         return float((Morse().label(crystals).energy + pressure * crystals.volume).sum())
 
-    now = frame.crystals(x)
-    labels = Morse().label(now)
-    force = frame.force(x, labels.forces, labels.stress + pressure * torch.eye(3), now.volume)
-    rng = torch.Generator().manual_seed(1)
+    at = frame.place(x)
+    labels, volume = Morse().label(at.crystals), at.crystals.volume.numpy()
+    forces, stress = frame.symmetric(labels.forces.numpy(), labels.stress.numpy() + pressure * np.eye(3))
+    assert np.allclose(forces, labels.forces, atol=1e-9)  # a symmetric crystal has no other forces
+    force = frame.force(at, forces, stress, volume)
     for _ in range(4):
-        way = torch.randn(x.shape, dtype=torch.float64, generator=rng)
-        v = way[frame.cell_rows]
-        way[frame.cell_rows] = (v + v.mT) / 2
-        numeric = (enthalpy(x + 1e-5 * way) - enthalpy(x - 1e-5 * way)) / 2e-5
-        assert -float((force * way).sum()) == pytest.approx(numeric, rel=1e-6)
+        way = [rng.normal(size=len(f)) for f in force]
+        shifted = lambda h, way=way: enthalpy([a + h * b for a, b in zip(x, way, strict=True)])
+        assert -sum(float(f @ w) for f, w in zip(force, way, strict=True)) == pytest.approx((shifted(1e-5) - shifted(-1e-5)) / 2e-5, rel=1e-5)
+
+
+def test_the_coordinates_make_the_model_hessian_round():
+    one = batch(3)[2]
+    origin = origins(one, True)[0]
+    graph = Within(REACH, half=True)(one)
+    p = Springs.shipped().hessian(one.species.numpy(), graph.receivers.numpy(), graph.senders.numpy(), graph.vectors(one).numpy(), float(one.volume))
+    assert np.allclose(origin.scale.T @ p @ origin.scale, np.eye(3 * one.atoms + 6), atol=1e-9)
+
+
+def test_symmetric_coordinates_are_the_free_parameters():
+    free = [o.free for o in origins(refined(saddles()), True, [Symmetrizer.of(c) for c in refined(saddles())])]
+    # rutile a, c, u; simple cubic a; tetragonal a, c with two atoms on fixed places; hexagonal a, c
+    assert free == [3, 1, 2, 2]
+
+
+def test_no_two_atoms_are_nearer_than_the_bound_says():
+    frame = Frame(origins(batch(6), True))
+    rng = np.random.default_rng(1)
+    for size in (0.0, 0.3, 1.0):
+        at = frame.place([size * rng.normal(size=m.free) for m in frame.members])
+        graph = Within(8.0)(at.crystals)
+        shortest = torch.full((6,), 99.0, dtype=torch.float64).scatter_reduce(0, graph.owner(at.crystals), graph.vectors(at.crystals).norm(dim=-1), "amin")
+        assert bool((torch.from_numpy(frame.clear(at)) <= shortest + 1e-9).all())
+        if not size:
+            assert np.allclose(frame.clear(at), shortest)
+
+
+def test_a_very_large_crystal_is_scaled_by_a_diagonal(monkeypatch):
+    monkeypatch.setattr("matterloop.measure.coordinates.LARGEST_DENSE", 10)
+    start = rattled(fcc(), 1)
+    assert origins(start, True)[0].scale.ndim == 1
+    one = relax(start, Morse(), fmax=1e-3, smax=1e-5)[0]
+    assert one.converged and one.energy == pytest.approx(relax(fcc(), Morse(), fmax=1e-6, smax=1e-8)[0].energy, abs=4e-5)
+    fixed = relax(start, Morse(), fmax=1e-3, cell=False)[0]
+    assert fixed.converged and torch.allclose(fixed.crystal.cell, start.cell)
 
 
 @pytest.mark.parametrize("optimizer", ["fire", "lbfgs"])
