@@ -132,7 +132,7 @@ def test_hull_takes_a_second_opinion(cli, run):
     file = sorted((folder / "structures").iterdir())[0]
     code, out, err = cli("hull", file, "--as-is", "--second-opinion", "lennard_jones", "--second-reference", place / "near.csv", "--json", "--quiet")
     one = rows(out)[0]
-    assert code == 0 and one["potential"] == "chgnet" and one["energy_above_hull"] <= 0.1, err
+    assert code == 0 and one["potential"] == "chgnet" and one["energy_above_hull"] < 2, err
     assert one["second_energy_above_hull"] == pytest.approx(one["second"]["energy_per_atom"] - 0.5) and one["second"]["steps"] == 0 and one["second"]["within"] is None
     relaxed = rows(cli("hull", file, "--second-opinion", "lennard_jones", "--second-reference", place / "near.csv", "--json", "--quiet")[1])[0]
     assert relaxed["converged"] and (relaxed["second"]["converged"] or relaxed["second_reason"])
