@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the compiled evaluation of CHGNet, once per instruction set. Without a compiler the package installs without it."""
+"""What pyproject.toml cannot say: the compiled parts of CHGNet and SevenNet, once per instruction set. Without a compiler the package installs without it."""
 
 import platform
 import sys
@@ -10,9 +10,13 @@ FLAGS = ["-O3", "-g0", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-
 LEVELS = {"avx512": "x86-64-v4", "avx2": "x86-64-v3", "default": "x86-64"} if platform.machine().lower() in ("x86_64", "amd64") else {"default": None}
 
 
-def kernel(level: str, march: str | None) -> Extension:
+HEADERS = {"chgnet": "chgnet_network.h", "sevennet": "sevennet_convolution.h"}
+
+
+def kernel(name: str, level: str, march: str | None) -> Extension:
+    folder = "matterloop/potential/kernels"
     return Extension(
-        f"matterloop.potential.kernels._chgnet_{level}", ["matterloop/potential/kernels/chgnet.c"], depends=["matterloop/potential/kernels/chgnet_network.h"],
+        f"matterloop.potential.kernels._{name}_{level}", [f"{folder}/{name}.c"], depends=[f"{folder}/{HEADERS[name]}"],
         extra_compile_args=FLAGS + ([f"-march={march}"] if march else []), libraries=[] if sys.platform == "win32" else ["m"], optional=True)
 
 
@@ -27,4 +31,4 @@ class Build(build_ext):
             self.build_temp = top
 
 
-setup(ext_modules=[kernel(*level) for level in LEVELS.items()], cmdclass={"build_ext": Build})
+setup(ext_modules=[kernel(name, *level) for name in HEADERS for level in LEVELS.items()], cmdclass={"build_ext": Build})

@@ -1,14 +1,14 @@
-"""SevenNet, an equivariant universal potential, evaluated in batches on the weights in the sevenn wheel.
+"""SevenNet, an equivariant universal potential, evaluated by our own batched engine on the weights in the sevenn wheel.
 
 Yutack Park, Jaesun Kim, Seungwoo Hwang, Seungwu Han, "Scalable parallel algorithm for graph neural network interatomic potentials in molecular
-dynamics simulations", Journal of Chemical Theory and Computation 20, 4857 (2024), doi:10.1021/acs.jctc.4c00190; the network is NequIP's (Simon
-Batzner and others, Nature Communications 13, 2453 (2022), doi:10.1038/s41467-022-29939-5). The released models were trained on the uncorrected
-energies of MPtrj.
+dynamics simulations", Journal of Chemical Theory and Computation 20, 4857 (2024), doi:10.1021/acs.jctc.4c00190; the network is in
+sevennet_network.py. The released models were trained on the uncorrected energies of MPtrj.
 """
 
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, distribution
 
 import torch
@@ -22,6 +22,7 @@ from ..crystal.graph import Graph, Within
 from ..crystal.segments import segment_sum
 from ..crystal.state import Crystals
 from .oracle import Labels
+from .sevennet_network import Edges, Network
 
 CARD = Card(
     name="sevennet",
@@ -41,13 +42,12 @@ CARD = Card(
     tolerance=1e-4,
     tolerance_reason="the weights were trained and released in single precision; with dtype=torch.float64 the network is evaluated in double",
     aliases=("sevennet-0",),
-    presets={"l3i5": {"model": "7net-l3i5"}, "may": {"model": "7net-0_22may2024"}},
+    presets={"l3i5": {"model": "7net-l3i5"}},
 )
 
 # model -> (file in the wheel, its sha256)
 WEIGHTS = {
     "7net-0": ("SevenNet_0__11Jul2024/checkpoint_sevennet_0.pth", "7052cb42b7b3be42b40b97fa0d21077a48c54b5548948fc4dcf346629f813c36"),
-    "7net-0_22may2024": ("SevenNet_0__22May2024/checkpoint_sevennet_0.pth", "5d389fafd512e6ae2830d74d0b66ffc49a55d3832653ff8e7bf7f1343013c1d1"),
     "7net-l3i5": ("SevenNet_l3i5/checkpoint_l3i5.pth", "a7ff190d41efe5b8317a03d20a468e4036a1a3e64e0b14fdbab64ac3f4bfc09d"),
 }
 COINCIDENT = 1e-3  # Å; nearer atoms have no direction to each other
@@ -74,43 +74,36 @@ def read_checkpoint(model: str) -> dict:
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def build_network(checkpoint: dict, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
-    """The package's network with the weights of a checkpoint; the global generator is left alone."""
-    from sevenn.checkpoint import _config_cp_routine
-    from sevenn.model_build import build_E3_equivariant_model
-    from sevenn.scripts.backward_compatibility import patch_state_dict_if_old
-
-    with torch.random.fork_rng(devices=[]):
-        settings = _config_cp_routine(dict(checkpoint["config"]))
-        network = build_E3_equivariant_model(settings)
-    network.load_state_dict(patch_state_dict_if_old(dict(checkpoint["model_state_dict"]), settings, network))
-    network.delete_module_by_key("force_output")
-    network.delete_module_by_key("onehot_idx_to_onehot")
-    return network.requires_grad_(False).to(device, dtype).eval()
-
-
 class SevenNetOracle:
     """SevenNet as an oracle: uncorrected energies of the Materials Project's settings (scheme "mp-raw"), forces and stresses.
 
-    model        "7net-0", "7net-0_22may2024" (its first release) or "7net-l3i5" (larger, more accurate, about three times slower)
+    model        "7net-0" or "7net-l3i5" (larger, more accurate, about three times slower)
     dtype        precision of the network; geometry and sums over atoms are float64 always
-    batch_atoms  atoms evaluated together, 32 on a CPU and 1000 elsewhere if absent
+    batch_atoms  atoms evaluated together, 128 on a CPU and 1000 elsewhere if absent
     device       "cpu", "cuda", ...; labels come back where the crystals are
+    compiled     take the compiled convolution on a CPU where it was built
     """
 
     energy_scheme = "mp-raw"
 
     def __init__(self, model: str = "7net-0", dtype: torch.dtype = torch.float32, batch_atoms: int | None = None,
-                 device: str | torch.device | None = None):
+                 device: str | torch.device | None = None, compiled: bool = True):
         checkpoint = read_checkpoint(model)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model, self.dtype, self.batch_atoms = model, dtype, batch_atoms or (32 if self.device.type == "cpu" else 1000)
+        self.model, self.dtype, self.compiled = model, dtype, compiled
+        self.batch_atoms = batch_atoms or (128 if self.device.type == "cpu" else 1000)
         self.name = "sevennet" if model == "7net-0" else f"sevennet:{model}"
-        self.network = build_network(checkpoint, dtype, self.device)
+        self.network = Network(checkpoint["config"], checkpoint["model_state_dict"], dtype, self.device, compiled)
         self.radius = float(checkpoint["config"]["cutoff"])
         self._row = torch.full((MAX_Z + 1,), -1)
         for z, row in checkpoint["config"]["_type_map"].items():
             self._row[z] = row
+
+    def steady(self) -> SevenNetOracle:
+        """The same oracle with answers that do not depend on what else is in the batch: on a CPU each crystal alone, elsewhere in double precision."""
+        if self.device.type == "cpu":
+            return SevenNetOracle(self.model, self.dtype, 1, self.device, self.compiled)
+        return SevenNetOracle(self.model, torch.float64, self.batch_atoms, self.device)
 
     def parity(self) -> list[tuple[str, Tensor, Tensor, float]]:
         """What the package's calculator gives for a distorted perovskite beside our own numbers: [(what, ours, theirs, allowed difference)]."""
@@ -135,7 +128,7 @@ class SevenNetOracle:
         self.check(crystals)
         home = crystals.cell.device
         crystals = crystals.bare().to(torch.float64).to(self.device)
-        parts, before = [], 0
+        pieces, before = [], 0
         for block in crystals.split(BLOCK):
             graph = Within(self.radius)(block)
             vectors = graph.vectors(block)
@@ -144,13 +137,26 @@ class SevenNetOracle:
             while start < len(block):
                 stop = max(start + 1, int(torch.searchsorted(block.offsets, block.offsets[start] + self.batch_atoms, right=True)) - 1)
                 edges, atoms = slice(int(first[start]), int(first[stop])), int(block.offsets[start])
-                parts.append(self._label(block[start:stop], graph.senders[edges] - atoms, graph.receivers[edges] - atoms, vectors[edges], forces))
+                pieces.append((block[start:stop], graph.senders[edges] - atoms, graph.receivers[edges] - atoms, vectors[edges], forces))
                 start = stop
             before += len(block)
+        parts = self._side_by_side(pieces)
         if not parts:
             empty = torch.zeros(0, dtype=torch.float64, device=home)
             return Labels(empty, empty.new_zeros(0, 3), empty.new_zeros(0, 3, 3)) if forces else Labels(empty)
         return Labels(*(torch.cat(column).to(home) for column in zip(*parts, strict=True)))
+
+    def _side_by_side(self, pieces: list[tuple]) -> list[tuple[Tensor, ...]]:
+        """Labels of the pieces, each by one thread on a CPU: answers do not depend on how many there are."""
+        if self.device.type != "cpu":
+            return [self._label(*piece) for piece in pieces]
+        count = torch.get_num_threads()
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            try:
+                return list(pool.map(lambda piece: self._label(*piece), pieces))
+            finally:
+                pool.shutdown(cancel_futures=True)
+                torch.set_num_threads(count)  # some libraries count threads for all of the process
 
     def check(self, crystals: Crystals) -> None:
         """BadInput naming the first atom whose element the model has never seen."""
@@ -169,18 +175,14 @@ class SevenNetOracle:
                            f"crystal {before + int(crystals.owner[graph.receivers[length.argmin()]])}")
 
     def _label(self, crystals: Crystals, senders: Tensor, receivers: Tensor, vectors: Tensor, forces: bool) -> tuple[Tensor, ...]:
-        kind = self._row.to(self.device)[crystals.species]
-        one_hot = torch.nn.functional.one_hot(kind, int(self._row.max()) + 1).to(self.dtype)
+        edges = Edges.of(vectors, senders, receivers, crystals.atoms, self.dtype)
         with torch.set_grad_enabled(forces):
-            edge = vectors.to(self.dtype, copy=True).requires_grad_(forces)
-            data = {"x": one_hot, "node_attr": one_hot, "atom_type": kind, "edge_index": torch.stack([receivers, senders]), "edge_vec": edge, "batch": crystals.owner}
-            for layer in self.network:
-                data = layer(data)
-            site = data["atomic_energy"][:, 0]
-            energy = segment_sum(site.detach().to(torch.float64), crystals.owner, len(crystals))
+            leaf = vectors.to(self.dtype, copy=True).requires_grad_(forces)
+            site = self.network(self._row.to(self.device)[crystals.species], leaf, edges)
+            energy = segment_sum(site.detach(), crystals.owner, len(crystals))
             if not forces:
                 return (energy,)
-            (slope,) = torch.autograd.grad(site.sum(), [edge], materialize_grads=True)
+            (slope,) = torch.autograd.grad(site.sum(), [leaf], materialize_grads=True)
         slope = slope.to(torch.float64)
         force = segment_sum(slope, receivers, crystals.atoms) - segment_sum(slope, senders, crystals.atoms)
         virial = segment_sum(vectors[:, :, None] * slope[:, None, :], crystals.owner[receivers], len(crystals))
