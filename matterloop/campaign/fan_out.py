@@ -36,11 +36,23 @@ AHEAD = 1.5  # tasks handed out for each worker
 CAREFUL = 8  # crystals in a task that goes one by one
 SAMPLE = 2000  # crystals whose cost is summed to size a task
 AWAIT = 15.0  # seconds that workers of an earlier driver have to notice a new one
-Land = Callable[[str, dict[str, Any], Crystals | None, float, float], None]
 
 
 class WorkersFailed(MatterloopError, RuntimeError):
     """Workers cannot be started or cannot work; what was done is kept, and the run can be resumed."""
+
+
+@dataclass(frozen=True)
+class Landing:
+    """One candidate at its end: content of a "relaxed" event and its crystal, or of a "failed" event and None; the worker's CPU seconds for it and memory."""
+
+    content: dict[str, Any]
+    crystal: Crystals | None
+    cpu: float = 0.0
+    peak_mib: float = 0.0
+
+
+Land = Callable[[list[Landing]], None]
 
 
 @dataclass
@@ -127,11 +139,9 @@ class FanOut:
     # relaxing
 
     def relax(self, candidates: Sequence[Candidate], protocol: Protocol, oracle: Oracle, land: Land, halted: Callable[[], bool]) -> None:
-        """Bring every candidate to its end: `land(key, content, crystal, cpu, peak_mib)` is called once for each, in no promised order, until all are
-        done or `halted()`.
+        """Bring every candidate to its end: `land(landings)` gets each once, in no promised order, until all are done or `halted()`.
 
-        content is that of a "relaxed" or "failed" event (crystal None); cpu are the worker's seconds for it, peak_mib its memory. Raises WorkersFailed
-        when the platform fails again and again.
+        What is handed over in one call of `land` must be kept whole or not at all. Raises WorkersFailed when the platform fails again and again.
         """
         if not candidates or (self.executor is None and not self.spool.attempts.is_dir()):
             return
@@ -149,20 +159,21 @@ class FanOut:
 
     def _turn(self, round_: _Round) -> bool:
         """Take in what is new, see to calls that ended, hand out tasks; whether anything happened."""
-        happened = False
-        for r in list(self.running):
+        ended: dict[int, str] = {}
+        for i, r in enumerate(self.running):
             try:
                 how = r.call.ended()  # before reading, so that nothing is written after the last look
             except MatterloopError as error:  # the engine has given up
                 raise WorkersFailed(f"{error}. What was done is kept; resume when this is mended") from None
-            if self._fold(round_, r.attempt):
-                happened = True
             if how is None and r.attempt.silent() > 2 * self.executor.patience + 30:
                 how = "no sign of life"
             if how is not None:
-                self.running.remove(r)
-                self._ended(round_, r, how)
-                happened = True
+                ended[i] = how
+        happened = bool(ended) | bool(self._fold(round_, [r.attempt for r in self.running]))
+        gone = [(self.running[i], how) for i, how in ended.items()]
+        self.running = [r for i, r in enumerate(self.running) if i not in ended]
+        for r, how in gone:
+            self._ended(round_, r, how)
         while len(self.running) < max(self.executor.slots + 1, AHEAD * self.executor.slots) and (round_.fresh or round_.careful):
             self._hand_out(round_)
             happened = True
@@ -197,23 +208,26 @@ class FanOut:
         self.running.append(_Running(Attempt(self.spool.attempt_path(task, name), task), items, careful, call))
         self.counts["tasks"] += 1
 
-    def _fold(self, round_: _Round, attempt: Attempt) -> int:
-        """Land what an attempt has written since the last look; returns how many results it held."""
-        found = attempt.more()
-        for line in found:
-            key = line["key"]
-            item = round_.waiting.get(key)
-            if line["under"] != round_.protocol:
-                self.counts["foreign"] += 1
-                continue
-            if item is None or item.content != line["of"]:
-                continue  # landed already
-            crystal = unpack(line["crystal"]) if line["crystal"] is not None else None
-            round_.land(key, {**line["content"], "host": attempt.about.get("host", "")}, crystal, line["cpu"], line["peak_mib"])
-            del round_.waiting[key]
-            round_.landed += 1
-            self.trouble = 0
-        return len(found)
+    def _fold(self, round_: _Round, attempts: Sequence[Attempt]) -> int:
+        """Land, all together, what attempts have written since the last look; returns how many results they held."""
+        landings, held = {}, 0
+        for attempt in attempts:
+            for line in attempt.more():
+                held += 1
+                item = round_.waiting.get(line["key"])
+                if line["under"] != round_.protocol:
+                    self.counts["foreign"] += 1
+                elif item is not None and item.content == line["of"]:  # else it has landed already
+                    crystal = unpack(line["crystal"]) if line["crystal"] is not None else None
+                    content = {**line["content"], "host": attempt.about.get("host", "")}
+                    landings.setdefault(item.key, Landing(content, crystal, line["cpu"], line["peak_mib"]))
+        if landings:
+            round_.land(list(landings.values()))
+            for key in landings:
+                del round_.waiting[key]
+            round_.landed += len(landings)
+            self.trouble = 0.0
+        return held
 
     def _ended(self, round_: _Round, r: _Running, how: str) -> None:
         """A call is over: put what it left undone back, and find out what a death means."""
@@ -251,7 +265,7 @@ class FanOut:
     def _set_aside(self, round_: _Round, key: str, how: str) -> None:
         reason = f"set aside: its worker died {self.deaths[key]} times, at last with nothing else in hand ({how})"
         atoms = round_.waiting[key].crystal.atoms
-        round_.land(key, {"key": key, "stage": "relax", "reason": reason, "steps": 0, "evaluations": 0, "atoms": atoms, "platform": True}, None, 0.0, 0.0)
+        round_.land([Landing({"key": key, "stage": "relax", "reason": reason, "steps": 0, "evaluations": 0, "atoms": atoms, "platform": True}, None)])
         del round_.waiting[key]
         self.counts["set aside"] += 1
         self.note(f"{key} {reason}")
@@ -270,8 +284,7 @@ class FanOut:
         """Nothing more is wanted of the calls under way: ask them to end, take in what they still bring."""
         if round_.waiting:
             self._stop()
-            for r in self.running:
-                self._fold(round_, r.attempt)
+            self._fold(round_, [r.attempt for r in self.running])
 
     # what an earlier driver left
 
@@ -286,12 +299,13 @@ class FanOut:
             self._beat(0)
         until = time.monotonic() + AWAIT
         while old:
-            for attempt in list(old):
-                gone = attempt.gone()  # before reading, so that nothing is written after the last look
-                self._fold(round_, attempt)
-                if attempt.end or gone or not attempt.about or time.monotonic() > until:
-                    old.remove(attempt)
-                    self._mourn(round_, attempt, gone)
+            gone = [a.gone() for a in old]  # before reading, so that nothing is written after the last look
+            self._fold(round_, old)
+            over = [a.end != "" or dead or not a.about or time.monotonic() > until for a, dead in zip(old, gone, strict=True)]
+            for attempt, dead, done in zip(old, gone, over, strict=True):
+                if done:
+                    self._mourn(round_, attempt, dead)
+            old = [a for a, done in zip(old, over, strict=True) if not done]
             if old:
                 if halted():
                     break

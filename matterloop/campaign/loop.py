@@ -21,7 +21,7 @@ from ..generate.proposal import Generator, load_generator
 from ..measure.flight import RelaxedOne
 from ..potential.oracle import Oracle, steady
 from .cost import Meter
-from .fan_out import FanOut
+from .fan_out import FanOut, Landing
 from .judging import Judges
 from .state import State, reason_to_json, replay
 from .tasks import Protocol, content_of
@@ -118,6 +118,18 @@ class Campaign:
         event = self.archive.append(CAMPAIGN, kind, content, crystals=crystals, candidates=candidates)
         self.state = self.state.apply(event)
 
+    def log_relaxations(self, landings: Sequence[Landing]) -> None:
+        """Append the event of each relaxation that ended, all in one transaction; count what workers elsewhere spent on them."""
+        if len(landings) == 1:
+            self.meter.add(landings[0].cpu, landings[0].peak_mib)
+            return self.log("failed" if landings[0].crystal is None else "relaxed", landings[0].content, landings[0].crystal)
+        records = []
+        for one in landings:
+            self.meter.add(one.cpu, one.peak_mib)
+            records.append(("failed" if one.crystal is None else "relaxed", {**one.content, **self.meter.read()}, one.crystal))
+        for event in self.archive.append_many(CAMPAIGN, records):
+            self.state = self.state.apply(event)
+
     def out_of_time(self) -> bool:
         """Whether the wall seconds of all sessions together have passed `settings.seconds`."""
         limit = self.settings.seconds
@@ -201,11 +213,10 @@ class Campaign:
         candidates = self.proposed(keys)
         protocol = self.settings.protocol
 
-        def land(key: str, content: Mapping[str, Any], crystal: Crystals | None, cpu: float = 0.0, peak_mib: float = 0.0) -> None:
+        def land(landings: Sequence[Landing]) -> None:
             nonlocal finished
-            self.meter.add(cpu, peak_mib)
-            self.log("failed" if crystal is None else "relaxed", content, crystal)
-            finished += 1
+            self.log_relaxations(landings)
+            finished += len(landings)
             self.watch.advance("relax", finished)
 
         if self.fan_out is not None:
@@ -218,7 +229,7 @@ class Campaign:
 
         def write(index: int, one: RelaxedOne) -> None:
             if one.status != "stopped":  # a stopped one starts again when the campaign is resumed
-                land(candidates[index].key, *content_of(candidates[index].key, one))
+                land([Landing(*content_of(candidates[index].key, one))])
 
         protocol.relax(Crystals.join([c.crystal.bare() for c in candidates]), self.oracle, on_done=write, should_stop=self.halted)
 

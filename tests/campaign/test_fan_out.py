@@ -71,7 +71,7 @@ def test_keys_order_verdicts_and_energies_do_not_depend_on_the_number_of_workers
 
 
 def test_a_killed_worker_loses_nothing_but_what_it_had_in_hand(tmp_path):
-    whole = fanned.run(tmp_path / "whole", "", "toy_salts:slow")
+    whole = fanned.run(tmp_path / "whole", "", count=8, rounds=1)
     spool, killed = tmp_path / "run" / "spool", []
 
     def stop():
@@ -83,7 +83,7 @@ def test_a_killed_worker_loses_nothing_but_what_it_had_in_hand(tmp_path):
                     break
         return False
 
-    c, fan_out, archive = fanned.campaign(tmp_path / "run", pool(2, task_seconds=5.0), "toy_salts:slow", watch=Watch(stop=stop))
+    c, fan_out, archive = fanned.campaign(tmp_path / "run", pool(2, task_seconds=50.0), "toy_salts:slow", watch=Watch(stop=stop), count=8, rounds=1)
     with fan_out:
         state = c.run()
     assert killed and fan_out.counts["deaths"] == 1 and fan_out.counts["set aside"] == 0
@@ -107,7 +107,7 @@ def test_a_crystal_that_kills_its_worker_three_times_is_set_aside_and_the_rest_g
 
 
 def test_a_crystal_that_hangs_is_ended_by_the_kernel_and_set_aside(tmp_path):
-    c, fan_out, archive = fanned.campaign(tmp_path / "run", pool(2, patience=0.6), "toy_salts:hangs", count=6, rounds=1)
+    c, fan_out, archive = fanned.campaign(tmp_path / "run", pool(2, patience=0.6), "toy_salts:hangs", count=4, rounds=1)
     with fan_out:
         state = c.run()
     hanging = {k.key for k in archive.candidates(CAMPAIGN) if 20 in k.crystal.species.tolist()}
@@ -218,7 +218,7 @@ def test_sigterm_ends_a_worker_cleanly(tmp_path):
                     break
         return False
 
-    c, fan_out, archive = fanned.campaign(tmp_path / "run", pool(2, task_seconds=5.0), "toy_salts:slow", watch=Watch(stop=stop))
+    c, fan_out, archive = fanned.campaign(tmp_path / "run", pool(1, task_seconds=50.0), "toy_salts:slow", watch=Watch(stop=stop), count=8, rounds=1)
     with fan_out:
         state = c.run()
     assert terminated and fan_out.counts["deaths"] == 0 and fan_out.counts["put back"] >= 1 and state.finished and fanned.landed_once(archive)
@@ -301,6 +301,6 @@ def test_reading_the_spool_twice_lands_once(tmp_path, unbroken):
     with fan_out:
         landed = []
         everything = c.proposed([k for turn in c.state.rounds for k in c.state.sensible(turn)])
-        fan_out.relax(everything, c.settings.protocol, c.oracle, lambda key, *_: landed.append(key), lambda: False)
+        fan_out.relax(everything, c.settings.protocol, c.oracle, lambda landings: landed.extend(x.content["key"] for x in landings), lambda: False)
     assert sorted(landed) == sorted({c.key for c in everything}) and len(archive.events(CAMPAIGN)) == events
     assert fanned.same(fanned.run(tmp_path / "run", ""), unbroken) and fanned.landed_once(archive)
