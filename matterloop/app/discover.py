@@ -117,7 +117,7 @@ def resume(folder: str | Path, *, seconds: float | None = None, lookup: bool = F
     folder, begun, where = Path(folder), Meter(), ready_executor(executor)
     archive = archive_of(folder)
     try:
-        state = replay(archive.events(CAMPAIGN))
+        state = replay(archive.stream(CAMPAIGN))
         if not state.settings:
             raise BadInput(f"the run was killed before its wish was written down; start it again with `matterloop discover WISH --out {folder}`", str(folder))
         settings = from_mapping(Settings, state.settings, "settings of the run")
@@ -138,7 +138,7 @@ def show(folder: str | Path) -> Outcome:
     """The outcome of a run as its log tells it, without computing anything."""
     archive = archive_of(Path(folder), readonly=True)
     try:
-        state = replay(archive.events(CAMPAIGN))
+        state = replay(archive.stream(CAMPAIGN))
         wish = from_toml(state.wish)
         return _outcome(archive, state, wish, final(state.judged, state), {})
     finally:

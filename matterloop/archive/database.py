@@ -8,7 +8,7 @@ numbered 0, 1, 2, ... within a campaign; triggers in the database itself refuse 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -103,6 +103,17 @@ class Archive:
                 self._next[campaign] = rows[-1].number + 1 if rows else 0
         return [Event(r.number, r.kind, from_json(r.content), r.time) for r in rows]
 
+    def stream(self, campaign: str) -> Iterator[Event]:
+        """The events of `campaign` in order, a few thousand at a time: a long log need not fit into memory."""
+        e, number = schema.events.c, 0
+        while True:
+            rows = self._read(sa.select(e.number, e.kind, e.content, e.time).where(e.campaign == _named(campaign), e.number >= number).order_by(e.number).limit(CHUNK))
+            with self._turn:
+                self._next[campaign] = number = rows[-1].number + 1 if rows else number
+            if not rows:
+                return
+            yield from (Event(r.number, r.kind, from_json(r.content), r.time) for r in rows)
+
     def append(self, campaign: str, kind: str, content: Mapping[str, Any] | None = None, *,
                crystals: Crystals | Iterable[Crystals] | None = None, candidates: Sequence[Candidate] = ()) -> Event:
         """Write the next event, with the crystals it names and the candidates it brings, in one transaction; return it.
@@ -196,6 +207,16 @@ class Archive:
             rows = [found[key] for key in keys]
         return [Candidate(r.key, crystal, r.source, tuple(from_json(r.parents)), r.seed, from_json(r.about))
                 for r, crystal in zip(rows, _decode_each([r.blob for r in rows]), strict=True)]
+
+    def candidates_like(self, campaign: str, crystals: Crystals) -> set[str]:
+        """Keys of the candidates of `campaign` that consist of the same elements as one of `crystals`: all that could be the same crystal."""
+        k, c, found = schema.candidates.c, schema.crystals.c, set()
+        ends, species = crystals.offsets.tolist(), crystals.species.tolist()
+        systems = sorted({_system(species[a:b]) for a, b in zip(ends, ends[1:], strict=False)})
+        wanted = sa.select(k.key).join(schema.crystals, c.key == k.crystal).where(k.campaign == _named(campaign))
+        for part in _chunks(systems):
+            found.update(r.key for r in self._read(wanted.where(c.elements.in_(part))))
+        return found
 
     # health
 

@@ -106,7 +106,7 @@ class Candidate:
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reason:
     """One check of a verdict: a number with its limit, never a bare boolean.
 
@@ -124,7 +124,7 @@ class Reason:
     borderline: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What was concluded of a candidate and from which numbers; smaller `score` is better."""
 

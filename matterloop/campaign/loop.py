@@ -105,7 +105,7 @@ class Campaign:
         self.oracle = oracle if oracle is not None else steady(load(settings.potential, role="potential"))
         self.judges = judges if judges is not None else Judges.of(settings.potential, settings.reference, self.oracle)
         self.generators = dict(generators) if generators is not None else {n: load_generator(n) for n in settings.generators}
-        self.state = replay(archive.events(CAMPAIGN))
+        self.state = replay(archive.stream(CAMPAIGN))
         self.clock, self.meter = time.monotonic(), Meter()
         self.used = self.state.seconds
         self.seconds: dict[str, float] = {}  # wall seconds of this session by stage
@@ -198,7 +198,9 @@ class Campaign:
         if not keys:
             return
         self.watch.stage("screen", len(keys))
-        reasons = self.judges.screen(self.proposed(keys), self.ask, self.settings.novel, self.proposed(list(self.state.screened)))
+        candidates = self.proposed(keys)
+        alike = self.archive.candidates_like(CAMPAIGN, Crystals.join([c.crystal.bare() for c in candidates])) if self.state.screened else set()
+        reasons = self.judges.screen(candidates, self.ask, self.settings.novel, self.proposed([k for k in self.state.screened if k in alike]))
         self.log("screened", {"round": turn, "reasons": {k: [reason_to_json(r) for r in reasons[k]] for k in keys}})
         self.watch.advance("screen", len(keys))
 
@@ -237,9 +239,11 @@ class Campaign:
         """Verdicts of a round as they follow from the state; unique and novel are decided greedily in the order of proposal."""
         keys = [k for k in self.state.rounds[turn] if k in self.state.screened]
         relaxed = [k for k in keys if k in self.state.relaxed]
-        before = [k for r in sorted(self.state.rounds) if r < turn for k in self.state.rounds[r] if self.state.relaxed.get(k, {}).get("converged")]
+        crystals = self.relaxed(relaxed)
+        alike = self.archive.candidates_like(CAMPAIGN, crystals) if relaxed and turn else set()  # what has other elements cannot stand in the way
+        before = [k for r in sorted(self.state.rounds) if r < turn for k in self.state.rounds[r] if k in alike and self.state.relaxed.get(k, {}).get("converged")]
         measured = self.judges.judge(
-            relaxed, self.relaxed(relaxed), [self.state.relaxed[k] for k in relaxed], self.ask, self.settings.novel, self.settings.fmax,
+            relaxed, crystals, [self.state.relaxed[k] for k in relaxed], self.ask, self.settings.novel, self.settings.fmax,
             before, self.relaxed(before)) if relaxed else {}
         found = {}
         for key in keys:

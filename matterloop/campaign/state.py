@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from sys import intern
 from typing import Any
 
 from ..archive.database import fold
@@ -19,7 +20,12 @@ def reason_to_json(reason: Reason) -> dict[str, Any]:
 
 def reason_from_json(content: Mapping[str, Any]) -> Reason:
     """Inverse of `reason_to_json`."""
-    return Reason(**{k: (float(v) if k in ("value", "limit") else v) for k, v in content.items()})
+    return Reason(**{k: float(v) if k in ("value", "limit") else intern(v) if k in ("check", "unit") else v for k, v in content.items()})
+
+
+def _kept(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a candidate without the clock, names shared: there may be millions."""
+    return {intern(k): v for k, v in content.items() if k not in ("elapsed", "cpu", "peak_mib")}
 
 
 @dataclass
@@ -52,6 +58,7 @@ class State:
     spent: dict[str, Spent] = field(default_factory=dict)
     exhausted: bool = False
     finished: bool = False
+    shared: dict[Reason, Reason] = field(default_factory=dict, compare=False, repr=False)
     stopped: str = ""  # why the last session ended before the end, empty if it did not or was killed
 
     @property
@@ -88,14 +95,13 @@ class State:
                 self.rounds[c["round"]] = list(c.get("candidates", ()))
                 self.exhausted = self.exhausted or bool(c.get("exhausted"))
             case "screened":
-                self.screened.update({k: tuple(map(reason_from_json, v)) for k, v in c["reasons"].items()})
+                self.screened.update({k: self._reasons(v) for k, v in c["reasons"].items()})
             case "relaxed":
-                self.relaxed[c["key"]] = dict(c)
+                self.relaxed[c["key"]] = _kept(c)
             case "failed":
-                self.failed[c["key"]] = dict(c)
+                self.failed[c["key"]] = _kept(c)
             case "judged":
-                self.judged.update({
-                    k: Verdict(k, tuple(map(reason_from_json, v["reasons"])), float(v["score"])) for k, v in c["verdicts"].items()})
+                self.judged.update({k: Verdict(k, self._reasons(v["reasons"]), float(v["score"])) for k, v in c["verdicts"].items()})
             case "observed":
                 self.observed.add(c["round"])
             case "stopped":
@@ -103,12 +109,17 @@ class State:
             case "finished":
                 self.finished = True
             case "second_opinion":
-                self.second[c["key"]] = dict(c)
+                self.second[c["key"]] = _kept(c)
             case "reported":
                 self._spend("report", **c["report"])
             case _:
                 raise BadInput(f"event {event.number} is of the unknown kind {event.kind!r}: the log was written by a newer version", "campaign")
         return self
+
+    def _reasons(self, contents: Sequence[Mapping[str, Any]]) -> tuple[Reason, ...]:
+        """Reasons of one candidate; those that many candidates have word for word are one object."""
+        reasons = map(reason_from_json, contents)
+        return tuple(self.shared.setdefault(r, r) if r.value == 0 else r for r in reasons)
 
     def _clock(self, kind: str, content: Mapping[str, Any]) -> None:
         """Add what passed since the event before to the session and to the stage at work; `elapsed` and `cpu` count from the session's start."""

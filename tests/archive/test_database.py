@@ -304,3 +304,42 @@ def test_bulk_of_thousands(archive, make_crystals):
     crystals = make_crystals(6000)  # more than one query's worth of keys
     keys = archive.put_crystals(crystals)
     assert torch.equal(archive.get_crystals(keys).frac, crystals.frac)
+
+
+def test_a_long_log_is_read_in_pieces_and_can_be_gone_on_with(archive, monkeypatch):
+    monkeypatch.setattr("matterloop.archive.database.CHUNK", 3)
+    for i in range(8):
+        archive.append("a", "judged", {"place": i})
+    archive.append("b", "judged", {})
+    assert list(archive.stream("a")) == archive.events("a") and list(archive.stream("nothing")) == []
+    assert archive.append("a", "judged", {"place": 8}).number == 8 and len(list(archive.stream("a"))) == 9
+
+
+def test_many_events_at_once_are_the_same_as_one_by_one(archive):
+    first = archive.append("a", "started", {})
+    salt, oxide = (Crystals.of([[0, 0, 0], [0.5, 0.5, 0.5]], z, 4 * torch.eye(3, dtype=torch.float64)) for z in ([11, 17], [12, 8]))
+    many = archive.append_many("a", [("relaxed", {"key": "x"}, salt), ("failed", {"key": "y"}, None), ("relaxed", {"key": "z"}, oxide)])
+    single = [archive.append("b", kind, content, crystals=crystals) for kind, content, crystals in (("relaxed", {"key": "x"}, salt), ("failed", {"key": "y"}, None), ("relaxed", {"key": "z"}, oxide))]
+    assert [(e.kind, e.content) for e in many] == [(e.kind, e.content) for e in single] and [e.number for e in many] == [1, 2, 3]
+    assert archive.events("a") == [first, *many] and archive.verify() == []
+    assert archive.append("a", "stopped", {}).number == 4 and archive.append_many("a", []) == []
+
+
+def test_many_events_at_once_are_written_all_or_none(archive):
+    archive.append("a", "started", {})
+    with pytest.raises(BadInput, match="JSON"):
+        archive.append_many("a", [("relaxed", {"key": "x"}, None), ("relaxed", {"key": object()}, None)])
+    with pytest.raises(Missing, match="crystal"):
+        archive.append_many("a", [("relaxed", {"key": "x"}, None), ("relaxed", {"crystals": ["0" * 64]}, None)])
+    assert len(archive.events("a")) == 1 and archive.append("a", "judged", {}).number == 1
+
+
+def test_candidates_of_the_same_elements_are_found_whatever_their_formula(archive):
+    cell = 6 * torch.eye(3, dtype=torch.float64)
+    made = {"NaCl": [11, 17], "Na3Cl": [11, 11, 11, 17], "KCl": [19, 17], "NaKCl": [11, 19, 17]}
+    crystals = {k: Crystals.of(torch.linspace(0, 0.7, len(z))[:, None].repeat(1, 3), z, cell) for k, z in made.items()}
+    archive.append("a", "proposed", {}, candidates=[Candidate(k, c, "test") for k, c in crystals.items()])
+    archive.append("b", "proposed", {}, candidates=[Candidate("other", crystals["NaCl"], "test")])
+    assert archive.candidates_like("a", crystals["NaCl"]) == {"NaCl", "Na3Cl"}
+    assert archive.candidates_like("a", Crystals.join([crystals["KCl"], crystals["NaKCl"]])) == {"KCl", "NaKCl"}
+    assert archive.candidates_like("b", crystals["KCl"]) == set()
