@@ -177,12 +177,13 @@ def hull(source: Source, *, potential: str = "chgnet", reference: str | Path = "
     from ..crystal.composition import compositions
     from ..measure import reference as phases
     from ..measure.corrections import for_hull, hull_scheme, refuse_other
+    from ..measure.own_reference import user_reference
 
     crystals, names, errors = _read(source, watch, max_atoms)
     if crystals is None:
         return errors
     oracle = load(potential, role="potential")
-    table = phases.user_reference(reference, scheme=hull_scheme(oracle.energy_scheme), potential=oracle.name) if reference else phases.reference_hull(potential)
+    table = user_reference(reference, scheme=hull_scheme(oracle.energy_scheme), potential=oracle.name) if reference else phases.reference_hull(potential)
     refuse_other(table, oracle)
     second = SecondOpinion.of(second_opinion if isinstance(second_opinion, Asked) else Asked(second_opinion), oracle.name) if second_opinion else None
     ends: dict[int, Crystals] = {}

@@ -77,9 +77,10 @@ class Judges:
     def of(potential: str, reference: str, oracle: Oracle) -> Judges:
         """Judges for an oracle: its shipped hull, or the user's own phases from the file `reference`."""
         from ..measure import reference as phases
+        from ..measure.own_reference import user_reference
 
         if reference:
-            hull = phases.user_reference(reference, scheme=hull_scheme(oracle.energy_scheme), potential=oracle.name)
+            hull = user_reference(reference, scheme=hull_scheme(oracle.energy_scheme), potential=oracle.name)
             return Judges(hull, Reference(name=reference), None, measured_error(potential), scheme=oracle.energy_scheme)
         hull = phases.reference_hull(potential)
         refuse_other(hull, oracle)

@@ -23,6 +23,7 @@ from ..measure import reference as phases
 from ..measure.corrections import RAW, hull_scheme, mp2020, refuse_other, run_type
 from ..measure.flight import RelaxedOne
 from ..measure.hull import Hull
+from ..measure.own_reference import user_reference
 from ..potential.oracle import Oracle, steady
 from .cost import share_interval
 from .tasks import Protocol
@@ -74,7 +75,7 @@ class SecondOpinion:
         if first and oracle.name == first:
             raise BadInput(f"the candidates are judged by {first!r} already; name another potential", "second opinion")
         if asked.reference:
-            hull = phases.user_reference(asked.reference, scheme=hull_scheme(oracle.energy_scheme), potential=oracle.name)
+            hull = user_reference(asked.reference, scheme=hull_scheme(oracle.energy_scheme), potential=oracle.name)
             refuse_other(hull, oracle)
             return SecondOpinion(asked, oracle, hull)
         hull = phases.reference_hull(asked.potential)

@@ -13,7 +13,8 @@ from matterloop.crystal.wyckoff import from_parameters
 from matterloop.measure.corrections import (CORRECTED, RAW, CorrectedOracle, corrected_composition, for_hull, guessed_states, hull_scheme, most_electronegative, mp2020,
                                             oxide_types, parts_of, refuse_other, run_type, sulfur_is_anion)
 from matterloop.measure.hull import Hull
-from matterloop.measure.reference import _parameters, phases, reference_hull, user_phases, user_reference
+from matterloop.measure.own_reference import user_phases, user_reference
+from matterloop.measure.reference import _parameters, phases, reference_hull
 from matterloop.potential.lennard_jones import LennardJones
 
 

@@ -19,7 +19,7 @@ from matterloop.base.errors import BadInput, Missing
 from matterloop.crystal.composition import compositions, parse_formula, reduced, reduced_formula
 from matterloop.crystal.state import Crystals
 from matterloop.crystal.symmetry import analyse
-from matterloop.measure import reference
+from matterloop.measure import own_reference, reference
 from matterloop.measure.element_structures import ELEMENTS, TYPES, structure, type_of, types_of
 from matterloop.measure.hull import Hull
 from matterloop.represent.wyckoff_gene import gene
@@ -247,7 +247,7 @@ GOOD = "name,formula,energy_per_atom,scheme,potential\nmine,NaCl,-3.4,mp2020,chg
 def test_own_phases_make_a_hull(tmp_path):
     path = tmp_path / "own.csv"
     path.write_text(GOOD)
-    hull = reference.user_reference(path, scheme="mp2020", potential="chgnet")
+    hull = own_reference.user_reference(path, scheme="mp2020", potential="chgnet")
     assert hull.energy_above([{11: 1, 17: 1}], [-3.3]).above[0] == pytest.approx(0.1)
     assert hull.energy_above([{11: 1, 17: 1}], [-3.3]).decompositions[0] == (("NaCl (mine)", 1.0),)
     assert hull.missing({3: 1, 17: 1}) == (3,)
@@ -256,7 +256,7 @@ def test_own_phases_make_a_hull(tmp_path):
 def test_rows_that_cannot_be_used_are_named_and_the_rest_goes_on(tmp_path):
     path = tmp_path / "own.csv"
     path.write_text(GOOD + "a,Nacl,-3,mp2020,chgnet\nb,KCl,deep,mp2020,chgnet\nc,KCl,-3,mp-raw,chgnet\nd,,-3,mp2020,chgnet\ne,KCl,nan,mp2020,chgnet\nf,KCl,-3,,\n")
-    phases = reference.user_phases(path, scheme="mp2020", potential="chgnet")
+    phases = own_reference.user_phases(path, scheme="mp2020", potential="chgnet")
     assert len(phases) == 3 and [(e.row, e.field) for e in phases.errors] == [
         ("row 4", "formula"), ("row 5", "energy_per_atom"), ("row 6", "scheme"), ("row 7", "formula"), ("row 8", "energy_per_atom"), ("row 9", "scheme")]
     assert all(e.file == str(path) for e in phases.errors)
@@ -271,9 +271,9 @@ def test_json_parquet_and_structure_files_are_read_alike(tmp_path):
     write_cif(structure("Na", "bcc"), tmp_path / "na.cif")
     pd.DataFrame([{"structure": "na.cif", "energy_per_atom": -1.3, "scheme": "mp2020"}, {"structure": "no.cif", "energy_per_atom": -1.3, "scheme": "mp2020"}]).to_csv(
         tmp_path / "files.csv", index=False)
-    a, b = reference.user_phases(tmp_path / "own.json"), reference.user_phases(tmp_path / "own.parquet")
+    a, b = own_reference.user_phases(tmp_path / "own.json"), own_reference.user_phases(tmp_path / "own.parquet")
     assert a.compositions == b.compositions == ({11: 1, 17: 1}, {11: 1}) and a.energies.tolist() == b.energies.tolist() == [-3.4, -1.3]
-    c = reference.user_phases(tmp_path / "files.csv")
+    c = own_reference.user_phases(tmp_path / "files.csv")
     assert c.compositions == ({11: 1},) and [(e.row, e.field) for e in c.errors] == [("row 2", "structure")]
 
 
@@ -284,18 +284,18 @@ def test_json_parquet_and_structure_files_are_read_alike(tmp_path):
 def test_a_file_that_is_no_table_of_phases_says_why(tmp_path, name, content, word):
     (tmp_path / name).write_text(content)
     with pytest.raises(BadInput, match=word) as caught:
-        reference.user_reference(tmp_path / name)
+        own_reference.user_reference(tmp_path / name)
     assert name in str(caught.value)
 
 
 def test_own_phases_join_the_shipped_ones_of_the_same_scheme_only(tmp_path):
     path = tmp_path / "own.csv"
     path.write_text("formula,energy_per_atom,scheme,potential\nNaCl,-9,mp2020,chgnet\n")
-    hull = reference.user_reference(path, beside_shipped=True)
+    hull = own_reference.user_reference(path, beside_shipped=True)
     assert len(hull) == len(reference.reference_hull()) + 1 and hull.energy_above([{11: 1, 17: 1}], [-8.9]).above[0] == pytest.approx(0.1)
     path.write_text("formula,energy_per_atom,scheme,potential\nNaCl,-9,mp-raw,chgnet\n")
     with pytest.raises(BadInput, match="scheme"):
-        reference.user_reference(path, beside_shipped=True)
+        own_reference.user_reference(path, beside_shipped=True)
 
 
 # the recipes
