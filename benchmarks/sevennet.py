@@ -12,8 +12,6 @@ import time
 import warnings
 from pathlib import Path
 
-from chgnet_parity import read_structures
-
 
 def timed(call):
     wall, cpu = time.perf_counter(), time.process_time()
@@ -28,7 +26,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batch-atoms", type=int, nargs="+", default=[1, 32, 128, 512])
     parser.add_argument("--model", default="7net-0")
-    parser.add_argument("--data-dir", type=Path, default=os.environ.get("MATTERLOOP_DATA"), required="MATTERLOOP_DATA" not in os.environ)
+    parser.add_argument("--data-dir", type=Path)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
 
@@ -37,11 +35,12 @@ def main():
     from sevenn.calculator import SevenNetCalculator
 
     from matterloop.base.units import stress_to_gpa
-    from matterloop.crystal.formats import from_pymatgen, to_ase
+    from matterloop.bench.parity import mp20_crystals
+    from matterloop.crystal.formats import to_ase
     from matterloop.potential.sevennet import SevenNetOracle
 
     torch.set_num_threads(args.threads)
-    crystals = from_pymatgen(read_structures(Path(args.data_dir), args.structures)).bare()
+    crystals = mp20_crystals(args.structures, data_dir=args.data_dir).bare()
     shake = torch.rand(crystals.atoms, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 0.5
     rattled = crystals.put(frac=crystals.frac + 0.1 * torch.bmm(shake[:, None], torch.linalg.inv(crystals.cell)[crystals.owner])[:, 0])
     calculator = SevenNetCalculator(args.model, device="cpu")

@@ -121,7 +121,7 @@ class SevenNetOracle:
                 ("stress, GPa", stress_to_gpa(ours.stress[0]), stress_to_gpa(theirs[2]), 1e-2)]
 
     def label(self, crystals: Crystals, forces: bool = True) -> Labels:
-        """Energies (crystals,) eV, forces (atoms, 3) eV/Å and stresses (crystals, 3, 3) eV/Å^3; energies alone, in a third of the time, without `forces`.
+        """Energies (crystals,) eV, forces (atoms, 3) eV/Å and stresses (crystals, 3, 3) eV/Å^3; energies alone, in about half the time, without `forces`.
 
         Raises BadInput for elements that the model does not know, for cells too flat to list their neighbours and for atoms on one another.
         """

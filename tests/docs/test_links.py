@@ -20,6 +20,6 @@ def test_links_lead_to_files(page):
 def test_named_commands_exist(page):
     from matterloop.app.cli import app
 
-    known = {c.name or c.callback.__name__.replace("_", "-") for c in app.registered_commands} | {"data"}
+    known = {c.name or c.callback.__name__.replace("_", "-") for c in app.registered_commands} | {group.name for group in app.registered_groups}
     named = {m for m in re.findall(r"(?:^|`)matterloop ([a-z]+)", page.read_text(), re.M)}
     assert named <= known, named - known
