@@ -35,6 +35,7 @@ from .tasks import Protocol, content_of
 
 ENDS = "MATTERLOOP_ENDS"  # seconds since 1970 at which this worker's job is killed; set by the job's first lines
 THREADS = "MATTERLOOP_THREADS"  # threads of one worker
+SET_UP = 600.0  # most seconds until a potential is loaded
 LOOK = 0.5  # seconds between two looks at the driver's heartbeat
 WINDOWS = 2  # crystals claimed together, in multiples of the protocol's batch_atoms
 SLOWEST = 0.95  # quantile of a crystal's seconds that must remain before another is claimed
@@ -94,14 +95,14 @@ class Lookout:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Take SIGTERM and SIGUSR2 as a request to stop, and let the kernel end an evaluation that takes longer than `patience`."""
+        """Take SIGTERM and SIGUSR2 as a request to stop, and let the kernel end an evaluation that takes longer than `patience` (SET_UP before the first)."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         before = {n: signal.signal(n, self.caught) for n in (signal.SIGTERM, signal.SIGUSR2)}
         before[signal.SIGALRM] = signal.signal(signal.SIGALRM, signal.SIG_DFL)
         self.alarmed = True
-        signal.setitimer(signal.ITIMER_REAL, self.patience)
+        signal.setitimer(signal.ITIMER_REAL, max(SET_UP, self.patience))
         try:
             yield
         finally:

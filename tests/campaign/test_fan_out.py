@@ -107,7 +107,7 @@ def test_a_crystal_that_kills_its_worker_three_times_is_set_aside_and_the_rest_g
 
 
 def test_a_crystal_that_hangs_is_ended_by_the_kernel_and_set_aside(tmp_path):
-    c, fan_out, archive = fanned.campaign(tmp_path / "run", pool(2, patience=0.6), "toy_salts:hangs", count=4, rounds=1)
+    c, fan_out, archive = fanned.campaign(tmp_path / "run", pool(2, patience=0.6), "toy_salts:hangs", count=6, rounds=1)
     with fan_out:
         state = c.run()
     hanging = {k.key for k in archive.candidates(CAMPAIGN) if 20 in k.crystal.species.tolist()}
