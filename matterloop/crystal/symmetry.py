@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from .segments import offsets_of, segment_mean
 from .space_groups import crystal_system, groups_of, number, point_group, symbol, symbol_full  # noqa: F401  (names of this room's users)
 from .state import Crystals
 
+TABLE = 20_000  # pairs of an image and an atom that are compared one by one; more go to a tree
 RETRIES = 4  # each with a tolerance five times smaller
 
 
@@ -259,20 +261,10 @@ class Symmetrizer:
 
 def _pairs(crystals: Crystals, i: int, symmetry: Symmetry, start: int, end: int, first: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Operation, source, target and whole translation of every (operation, atom) of crystal i."""
-    from scipy.spatial import cKDTree
-
     frac, cell, species = crystals.frac[start:end].detach(), crystals.cell[i].detach(), crystals.species[start:end]
     ops, n = len(symmetry.rotations), end - start
     moved = torch.einsum("oij,nj->oni", symmetry.rotations.to(frac), frac) + symmetry.translations[:, None]
-    # nearest atom of the same element: a periodic box with edges of the cell's lengths, the element as a fourth coordinate far apart
-    box = torch.cat([cell.norm(dim=-1), cell.new_zeros(1)])
-    far = species.to(frac)[:, None] * float(box.sum())
-
-    def boxed(points, elements):
-        inside = points % 1
-        return torch.cat([torch.where(inside >= 1, torch.zeros_like(inside), inside) * box[:3], elements], -1).numpy()
-
-    _, nearest = cKDTree(boxed(frac, far), boxsize=box.numpy()).query(boxed(moved.reshape(-1, 3), far.repeat(ops, 1)))
+    nearest = _nearest(moved.numpy(), frac.numpy(), species.numpy(), cell.norm(dim=-1).numpy())
     target = torch.from_numpy(nearest).reshape(ops, n)
     gap = moved - frac[target]
     cells = gap.round()
@@ -283,3 +275,24 @@ def _pairs(crystals: Crystals, i: int, symmetry: Symmetry, start: int, end: int,
     shift = symmetry.translations[:, None] - cells
     operation = torch.arange(first, first + ops).repeat_interleave(n)
     return operation, torch.arange(start, end).repeat(ops), (target + start).reshape(-1), shift.reshape(-1, 3)
+
+
+def _nearest(moved: np.ndarray, frac: np.ndarray, species: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """(operations, n) for each image `moved` (operations, n, 3) of an atom the nearest atom of its element, in a periodic box with edges of the cell's lengths."""
+    from scipy.spatial import cKDTree
+
+    ops, n = moved.shape[:2]
+    if ops * n * n <= TABLE:  # few enough to compare all with all
+        gap = moved[:, :, None] - frac
+        gap = (gap - np.rint(gap)) * lengths
+        square = (gap * gap).sum(-1)
+        square[:, species[:, None] != species] = np.inf
+        return square.argmin(-1)
+    box = np.append(lengths, 0.0)
+    far = species[:, None] * box.sum()  # the element as a fourth coordinate, far apart
+
+    def boxed(points, elements):
+        inside = points % 1
+        return np.concatenate([np.where(inside >= 1, 0.0, inside) * box[:3], elements], -1)
+
+    return cKDTree(boxed(frac, far), boxsize=box).query(boxed(moved.reshape(-1, 3), np.tile(far, (ops, 1))))[1].reshape(ops, n)

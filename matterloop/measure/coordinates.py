@@ -156,7 +156,8 @@ def _strains(cell: np.ndarray, moving: np.ndarray) -> np.ndarray:
 def _symmetric_strains(symmetry: Symmetrizer, cell: np.ndarray) -> np.ndarray:
     """(6, 6) projector onto the strains that every operation leaves unchanged."""
     turn = cell.T @ symmetry.rotation.numpy() @ np.linalg.inv(cell.T)
-    return np.einsum("kab,oac,lcd,obd->kl", STRAINS, turn, STRAINS, turn, optimize=True) / len(turn)
+    turned = (turn[:, None] @ STRAINS @ turn[:, None].transpose(0, 1, 3, 2)).mean(0)
+    return np.tensordot(STRAINS, turned, axes=((1, 2), (1, 2)))
 
 
 def _symmetric_sites(symmetry: Symmetrizer, cell: np.ndarray, n: int) -> np.ndarray:
