@@ -410,6 +410,8 @@ def main() -> None:
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = "1000"  # read when torch loads: threads that spin long while they wait cost severalfold on a busy machine
+    if not {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"} & os.environ.keys():
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"  # of numpy and scipy: their matrices here are tiny, and threads that wait for each other cost random search four times its CPU seconds
     try:
         app(standalone_mode=True)
     except MatterloopError as error:
