@@ -17,7 +17,7 @@ from torch import Tensor
 from ..base.elements import MAX_Z, number, symbol
 from ..base.errors import BadInput, Missing
 from ..base.registry import Card
-from ..crystal.graph import Within
+from ..crystal.graph import SkinList, Within
 from ..crystal.segments import segment_sum
 from ..crystal.state import Crystals
 from .oracle import Labels, Potential
@@ -60,6 +60,7 @@ class LennardJones(Potential):
     ending          "none": cut; "shift": energy shifted to end at 0; "force-shift": energy and force end at 0;
                     "smooth": multiplied by a cubic in r^2 that falls from 1 at `onset` to 0 at the cutoff (energy and force end at 0)
     onset           Å; 0.66 times the cutoff if absent
+    skin            Å; above 0 the neighbours are listed so much farther out and searched again only where atoms moved (crystal.graph.SkinList)
 
     `label` is analytic; `energy` is differentiable in frac and cell for whatever else needs it.
     """
@@ -68,7 +69,7 @@ class LennardJones(Potential):
     energy_scheme = "lj"
 
     def __init__(self, epsilon: float | Mapping = 1.0, sigma: float | Mapping = 1.0, cutoff: float | None = None, ending: str = "shift",
-                 onset: float | None = None):
+                 onset: float | None = None, skin: float = 0.0):
         super().__init__()
         if ending not in ENDINGS:
             raise Missing("ending of Lennard-Jones", str(ending), ENDINGS)
@@ -77,12 +78,13 @@ class LennardJones(Potential):
         self.cutoff = float(cutoff) if cutoff is not None else 3 * float(self.sigma.nan_to_num(0).max())
         self.onset = float(onset) if onset is not None else 0.66 * self.cutoff
         self.ending = ending
+        self.neighbours = SkinList(self.cutoff, skin, half=True) if skin else Within(self.cutoff, half=True)
         if not 0 < self.onset < self.cutoff:
             raise BadInput(f"onset is {self.onset} and cutoff {self.cutoff} Å; 0 < onset < cutoff is needed", "LennardJones")
 
     def pairs(self, crystals: Crystals) -> Pairs:
         """All pairs within the cutoff, energies and slopes differentiable in frac and cell."""
-        graph = Within(self.cutoff, half=True)(crystals)
+        graph = self.neighbours(crystals)
         i, j = graph.receivers, graph.senders
         self._refuse_unknown(crystals)
         vector = graph.vectors(crystals)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from matterloop.base.errors import BadInput
 from matterloop.crystal import graph as graph_module
-from matterloop.crystal.graph import Full, Nearest, Within, line_graph
+from matterloop.crystal.graph import Full, Nearest, SkinList, Within, line_graph
 from matterloop.crystal.state import Crystals
 
 ROCK_SALT = Crystals.of([[0, 0, 0], [0.5, 0.5, 0.5]], [11, 17], 2.82 * torch.tensor([[0.0, 1, 1], [1, 0, 1], [1, 1, 0]]))
@@ -186,3 +186,61 @@ def test_ten_thousand_atoms_in_one_cell_take_little_memory():
     graph = Within(6.0)(big)
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 600  # MiB; all pairs would take 800 per column
     assert len(graph) == pytest.approx(n * (4 / 3 * np.pi * 6**3) / 12, rel=0.02)
+
+
+def wandering(seed: int, batch: Crystals, steps: int, step: float, strain: float = 0.0):
+    """Geometries of a random walk of atoms (Å) and cells."""
+    rng = np.random.default_rng(seed)
+    for _ in range(steps):
+        yield batch
+        bend = torch.from_numpy(np.eye(3) + strain * rng.normal(size=(len(batch), 3, 3)))
+        push = torch.from_numpy(step * rng.normal(size=(batch.atoms, 3)))
+        cell = batch.cell @ bend
+        batch = batch.put(cell=cell, frac=batch.frac + (push[:, None] @ torch.linalg.inv(cell)[batch.owner])[:, 0])
+
+
+@pytest.mark.parametrize("half", [True, False])
+@pytest.mark.parametrize("strain", [0.0, 0.004])
+def test_a_skin_list_gives_the_pairs_of_a_fresh_search(half, strain):
+    kinds = [(True, True, True), (True, True, False), (False, False, False)]
+    start = Crystals.join([random_crystal(k, 3 + k, kinds[k % 3], 0.8, 0.5) for k in range(6)])
+    skin = SkinList(4.0, 0.6, half)
+    for batch in wandering(0, start, 25, 0.04, strain):
+        graph = skin(batch)
+        assert sorted(edges_of(batch, graph)) == sorted(edges_of(batch, Within(4.0, half=half)(batch)))
+        assert bool((graph.receivers.diff() >= 0).all())
+    assert skin.served == 150 and 6 < skin.searched < 110  # it searched again, but not always
+
+
+def test_a_skin_list_follows_a_batch_that_loses_and_gains_crystals():
+    walks = [list(wandering(k, random_crystal(k % 3, 4, (True, True, True), 0.5, 0.0), 12, 0.01)) for k in range(6)]  # three species lists, twice each
+    skin = SkinList(4.0, 0.8, half=True)
+    for turn in range(12):
+        alive = [k for k in range(6) if turn - 5 < k * 1.5 < turn + 4]
+        batch = Crystals.join([walks[k][turn] for k in alive])
+        assert sorted(edges_of(batch, skin(batch))) == sorted(edges_of(batch, Within(4.0, half=True)(batch)))
+    assert skin.searched <= 8  # each once, and at most a pair of twins a second time
+
+
+def test_a_skin_list_searches_only_what_moved_too_far():
+    batch = Crystals.join([random_crystal(k, 4, (True, True, True), 0.5, 0.0) for k in range(3)])
+    skin = SkinList(4.0, 0.5)
+    skin(batch)
+    frac = batch.frac.clone()
+    frac[5] += 0.3
+    skin(batch.put(frac=frac))
+    assert skin.searched == 4
+    skin(batch.put(cell=batch.cell * torch.tensor([1.0, 1.01, 0.8])[:, None, None]))  # the second shrinks none; the third by a fifth
+    assert skin.searched == 6  # the third for its cell, the second because its list of the last geometry lies 0.3 of a cell away
+
+
+def test_a_skin_list_names_the_crystal_it_cannot_search():
+    good = random_crystal(0, 4, (True, True, True), 0.5, 0.0)
+    skin = SkinList(4.0)
+    skin(Crystals.join([good, good]))
+    broken = Crystals.of(torch.zeros(1, 3), [29], torch.eye(3))
+    broken = broken.put(frac=broken.frac * float("nan"))
+    with pytest.raises(BadInput, match="crystal 1"):
+        skin(Crystals.join([good, broken, good]))
+    with pytest.raises(BadInput, match="skin"):
+        SkinList(4.0, 0.0)
