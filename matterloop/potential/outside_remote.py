@@ -8,6 +8,7 @@ import queue
 import signal
 import subprocess
 import threading
+import weakref
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -38,28 +39,18 @@ class Died(Exception):
 
 
 class Worker:
-    """One running outside_worker.py."""
+    """One running outside_worker.py; it ends with `close`, with the last reference to this object, or with this process."""
 
     def __init__(self, python: Path):
         self.process = subprocess.Popen([str(python), "-I", str(WORKER), str(os.getpid())], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, start_new_session=True)
-        self.owner = os.getpid()
         self.said: deque[bytes] = deque(maxlen=40)  # last lines of its standard error
         self.frames: queue.Queue = queue.Queue()
-        self.listeners = [threading.Thread(target=f, daemon=True) for f in (self._read, self._read_errors)]
+        self.listeners = [threading.Thread(target=_read, args=(self.process.stdout, self.frames), daemon=True),
+                          threading.Thread(target=_read_errors, args=(self.process.stderr, self.said), daemon=True)]
         for thread in self.listeners:
             thread.start()
-
-    def _read(self) -> None:
-        with suppress(wire.Broken, OSError, ValueError):
-            while (frame := wire.read_frame(self.process.stdout)) is not None:
-                self.frames.put(frame)
-        self.frames.put(None)
-
-    def _read_errors(self) -> None:
-        with suppress(OSError, ValueError):
-            for line in self.process.stderr:
-                self.said.append(line[-500:])
+        self.close = weakref.finalize(self, _end, self.process, self.listeners, os.getpid())  # before the interpreter takes the threads away
 
     def send(self, header: dict, *arrays) -> None:
         """Raises Died if nobody reads."""
@@ -89,19 +80,34 @@ class Worker:
         last = [line for raw in self.said if (line := raw.decode(errors="replace").strip())][-1:]
         return f"it {end}" + (f" ({last[0][-300:]})" if last else "")
 
-    def close(self) -> None:
-        """End it and what it started, at once; a fork of this process leaves it to the process that started it."""
-        if self.owner != os.getpid():
-            return
-        if self.process.poll() is None:
-            with suppress(OSError):
-                os.killpg(self.process.pid, signal.SIGKILL) if hasattr(os, "killpg") else self.process.kill()
-        self.process.wait()
-        for thread in self.listeners:
-            thread.join(1)
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            with suppress(OSError, ValueError):
-                pipe.close()
+
+def _read(pipe, frames: queue.Queue) -> None:
+    with suppress(wire.Broken, OSError, ValueError):
+        while (frame := wire.read_frame(pipe)) is not None:
+            frames.put(frame)
+    frames.put(None)
+
+
+def _read_errors(pipe, said: deque[bytes]) -> None:
+    with suppress(OSError, ValueError):
+        for line in pipe:
+            said.append(line[-500:])
+
+
+def _end(process: subprocess.Popen, listeners: list[threading.Thread], owner: int) -> None:
+    """End a worker and what it started, at once; a fork of this process leaves it to the process that started it."""
+    if owner != os.getpid():
+        return
+    if process.poll() is None:
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
+    process.wait()
+    with suppress(OSError, ValueError):
+        process.stdin.close()
+    for thread, pipe in zip(listeners, (process.stdout, process.stderr), strict=True):
+        thread.join(5)
+        if not thread.is_alive():  # closing what a thread reads would wait for ever
+            pipe.close()
 
 
 class RemoteOracle:
@@ -146,13 +152,9 @@ class RemoteOracle:
     def __exit__(self, *error) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        with suppress(Exception):  # the interpreter may be half gone
-            self.close()
-
     def close(self) -> None:
         """End the worker; the next label starts another."""
-        worker, self._worker = getattr(self, "_worker", None), None
+        worker, self._worker = self._worker, None
         if worker is not None:
             worker.close()
 

@@ -202,6 +202,20 @@ def test_no_worker_outlives_its_parent(how, tmp_path):
     assert gone(worker) and (how != signal.SIGINT or gone(int(second)))
 
 
+def test_a_program_that_leaves_its_oracle_open_ends_in_peace(tmp_path):
+    code = PARENT.partition("try:")[0] + "keep = oracle\n"
+    done = subprocess.run([sys.executable, "-c", code, str(MAKERS), str(tmp_path / "calls")], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "") and gone(int(done.stdout))
+
+
+def test_an_oracle_that_nobody_holds_any_more_takes_its_worker_along(remote):
+    oracle = RemoteOracle(sys.executable, f"{MAKERS}:emt", "emt", "test")
+    oracle.label(GOLD)
+    pid = oracle._worker.process.pid
+    del oracle
+    assert gone(pid)
+
+
 # the frames
 
 
