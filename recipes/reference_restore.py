@@ -85,7 +85,7 @@ def restore(work: Path, folder: Path = shipped.SHIPPED) -> None:
             {"formula": r.material_id.split("-")[1], "wanted_group": int(r.space_group), "parent": None, "score": None, "status": "converged", "reason": "", "steps": None,
              **geometry(r), "gene": r.gene, "anonymous": r.anonymous} for r in built.itertuples()), ("formula", "wanted_group"))}
     counts["relaxed.jsonl"] += refill(work / "relaxed.jsonl", (
-        {"material_id": m, "status": "failed", "reason": why, "steps": None, "rung": facts["ladder"]["rungs"]} for m, why in reasons.items()), ("material_id",))
+        {"material_id": m, "status": "not used", "reason": why, "steps": None, "rung": facts["ladder"]["rungs"]} for m, why in reasons.items()), ("material_id",))
     if not restored(work):
         with replacing(work / "restored.json") as new:
             new.write_text(json.dumps({"rows": len(table), "sha256": card["sha256"], **facts}, indent=1))

@@ -39,7 +39,9 @@ def element_energies(work: Path) -> dict[int, float]:
 
 
 def ended(x: dict, published: float) -> str:
-    """"" if a relaxation came to a good end, else why not."""
+    """"" if a relaxation came to a good end, else why not; "not used" is the status of a line restored from the card."""
+    if x["status"] == "not used":
+        return x["reason"]
     if x["status"] == "failed":
         return f"failed: {x['reason']}"
     if x["status"] == "steps":
