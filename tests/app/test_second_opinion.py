@@ -104,8 +104,12 @@ def test_killed_in_the_middle_then_resumed_it_is_the_unbroken_opinion(run, tmp_p
     halfway = show(folder)
     assert len(halfway.second["waiting"]) == len(halfway.kept) - 2 and not halfway.finished
     outcome = resume(folder)
-    assert outcome.finished and [r.second and {k: v for k, v in r.second.items() if k not in ("elapsed", "cpu", "peak_mib")} for r in outcome.rows] == [
-        r.second and {k: v for k, v in r.second.items() if k not in ("elapsed", "cpu", "peak_mib")} for r in whole.rows]
+    assert outcome.finished and [r.key for r in outcome.rows] == [r.key for r in whole.rows]
+    for mine, theirs in zip(outcome.rows, whole.rows, strict=True):
+        assert bool(mine.second) == bool(theirs.second) == mine.kept
+        if mine.second:
+            assert mine.second["within"] == theirs.second["within"] and mine.second["reason"] == theirs.second["reason"] and mine.second["steps"] == theirs.second["steps"]
+            assert mine.second.get("energy_above_hull") == pytest.approx(theirs.second.get("energy_above_hull"), abs=1e-6)
     archive = open_archive(folder / "campaign.db", create=False, readonly=True)
     keys = [e.content["key"] for e in archive.events(CAMPAIGN) if e.kind == "second_opinion"]
     archive.close()
