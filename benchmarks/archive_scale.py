@@ -123,7 +123,7 @@ def read(where: str) -> dict[str, float]:
     before = peak()
     with open_archive(where, create=False) as archive:
         begun = time.perf_counter()
-        state = replay(archive.events(CAMPAIGN))
+        state = replay(archive.stream(CAMPAIGN))
         folded = time.perf_counter() - begun
         last = state.rounds[max(state.rounds)]
         begun = time.perf_counter()
