@@ -149,8 +149,9 @@ def second_section(o: Outcome) -> str:
     words.append(f'<p class="faint">Its own hull: {asked["phases"]} phases, scheme {escape(asked["scheme"])}{corrected}{f" ({protocols})" if protocols else ""}. '
                  'A phase that is a single point lies a little too high, which flatters the candidate.</p>')
     points = [(f"{r.formula} ({r.key}): {r.energy_above_hull:+.3f} by {first}, {r.second['energy_above_hull']:+.3f} by {name}{' as far as known' if r.second['coverage'] < 1 else ''}", r.energy_above_hull, r.second["energy_above_hull"],
-               bool(r.second["within"])) for r in judged]
-    plot = f'<div class="card">{agreement(points, judged[0].second["limit"], first, name)}</div>' if judged else ""
+               bool(r.second["within"]), r.second["coverage"] >= 1 and not r.coverage < 1) for r in judged]
+    plot = (f'<div class="card">{agreement(points, judged[0].second["limit"], first, name)}<p class="faint">Green: both within the limit. Hollow: as far as known, a hull lacks phases there.</p></div>'
+            if judged else "")
     apart = [asked_about[k] for k in second["disagree"]]
     rows = "".join(
         f'<tr><td>{pretty(r.formula)}</td><td>{escape(r.space_group_symbol)}</td><td class="n">{number(r.energy_above_hull)}</td><td class="n">{number(r.second["energy_above_hull"])}</td>'

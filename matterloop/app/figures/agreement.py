@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from .svg import FAINT, GRID, INK, KEPT, PAPER, WARN, line, mark, picture, text, ticks, titled
 
 
-def agreement(points: Sequence[tuple[str, float, float, bool]], limit: float, first: str, second: str, width: float = 520.0) -> str:
-    """One dot per candidate.
+def agreement(points: Sequence[tuple[str, float, float, bool, bool]], limit: float, first: str, second: str, width: float = 520.0) -> str:
+    """One dot per candidate, hollow where a hull lacks known phases.
 
-    points         (what the pointer shows, eV/atom above the hull by the first, by the second, whether they agree)
+    points         (what the pointer shows, eV/atom above the hull by the first, by the second, whether they agree, whether both hulls hold what is known there)
     limit          eV/atom, drawn for both; first, second: names of the potentials
     """
     left, right, top, bottom = 64.0, 20.0, 14.0, 50.0
     height = width - left - right + top + bottom
-    values = [v for _, a, b, _ in points for v in (a, b)]
+    values = [v for _, a, b, _, _ in points for v in (a, b)]
     low, high = min([0.0, limit, *values]), max([0.05, limit, *values])
     margin = 0.06 * (high - low)
     low, high = low - margin, high + margin
@@ -27,8 +27,9 @@ def agreement(points: Sequence[tuple[str, float, float, bool]], limit: float, fi
                   line(px(t), top, px(t), height - bottom, GRID), text(px(t), height - bottom + 15, f"{t:g}", 10.5, "middle", FAINT)]
     parts.append(line(px(low), py(low), px(high), py(high), FAINT, 1.0, stroke_dasharray="4 4"))
     parts += [line(left, py(limit), width - right, py(limit), INK, 1.0), line(px(limit), top, px(limit), height - bottom, INK, 1.0)]
-    for words, a, b, same in sorted(points, key=lambda p: not p[3]):
-        parts.append(titled(mark("circle", cx=px(a), cy=py(b), r=4.5, fill=KEPT if same else WARN, stroke=PAPER, stroke_width=0.8), words))
+    for words, a, b, same, whole in sorted(points, key=lambda p: not p[3]):
+        colour = KEPT if same else WARN
+        parts.append(titled(mark("circle", cx=px(a), cy=py(b), r=4.5, fill=colour if whole else PAPER, stroke=PAPER if whole else colour, stroke_width=0.8 if whole else 1.6), words))
     middle = (top + height - bottom) / 2
     parts += [text((left + width - right) / 2, height - 14, f"above the hull by {first}, eV/atom", 11.5, "middle", FAINT),
               mark("text", f"above the hull by {second}, eV/atom", x=14.0, y=middle, font_size=11.5, fill=FAINT, text_anchor="middle", transform=f"rotate(-90 14 {middle:g})")]
