@@ -26,7 +26,7 @@ def to_json(value: Any, where: str = "content") -> str:
 def from_json(text: str) -> Any:
     """What `to_json` was given, tuples as lists; BadInput if the text is no JSON."""
     try:
-        return json.loads(text, object_hook=_number)
+        return json.loads(text, object_hook=_number if _TAG in text else None)
     except (ValueError, RecursionError) as error:
         raise BadInput(f"the stored text is not JSON: {error}", "archive") from None
 

@@ -20,7 +20,7 @@ def reason_to_json(reason: Reason) -> dict[str, Any]:
 
 def reason_from_json(content: Mapping[str, Any]) -> Reason:
     """Inverse of `reason_to_json`."""
-    return Reason(**{k: float(v) if k in ("value", "limit") else intern(v) if k in ("check", "unit") else v for k, v in content.items()})
+    return Reason(**{**content, "check": intern(content["check"]), "value": float(content["value"]), "limit": float(content["limit"]), "unit": intern(content["unit"])})
 
 
 def _kept(content: Mapping[str, Any]) -> dict[str, Any]:
