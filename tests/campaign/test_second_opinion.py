@@ -144,3 +144,16 @@ def test_sevennet_finds_known_salts_on_its_hull():
         one = found[key]
         assert one["within"] and abs(one["energy_above_hull"]) < 5e-3 and one["correction"] == pytest.approx(added) and one["coverage"] == 1
     assert second.single == {n for n, p in zip(phases("sevennet-0").labels, phases("sevennet-0").protocols, strict=True) if p == ELSEWHERE or "single" in p}
+
+
+def test_a_raw_potential_that_judges_first_is_corrected_too():
+    from matterloop.archive.records import Ask
+    from matterloop.campaign.judging import Judges
+
+    hull = Hull([{3: 1}, {8: 1}], [-0.3, -0.3], ["Li", "O"], CORRECTED, "raw_toy")
+    record = {"energy": -1.0, "fmax": 0.01, "smax": 0.0, "converged": True, "reason": "", "moment": None}
+    reasons = Judges(hull, scheme=RAW).judge(["a"], salt(), [record], Ask(), False, 0.05, [], None)["a"]
+    above = next(r for r in reasons if r.check == "energy_above_hull")
+    assert above.value == pytest.approx((-1.0 - 0.687) / 2 + 0.3) and "-0.344 eV/atom of corrections" in above.note
+    plain = Judges(Hull([{3: 1}, {8: 1}], [-0.3, -0.3], ["Li", "O"], "lj", "toy"), scheme="lj").judge(["a"], salt(), [record], Ask(), False, 0.05, [], None)["a"]
+    assert next(r for r in plain if r.check == "energy_above_hull").value == pytest.approx(-0.2)
