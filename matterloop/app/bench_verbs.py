@@ -47,6 +47,7 @@ def bench_discover(
 @bench_app.command("hull")
 def bench_hull(
     potential: Annotated[str, typer.Option(help="potential with a shipped reference")] = "chgnet",
+    beside: Annotated[str, typer.Option(help="another potential: also the structures that are fully covered for both")] = "",
     data_dir: Annotated[str | None, typer.Option(help="folder of data sets, else $MATTERLOOP_DATA")] = None,
     resamples: Annotated[int, typer.Option(min=1, help="bootstrap resamples of chemical systems")] = 1000,
     seed: int = 0,
@@ -57,7 +58,7 @@ def bench_hull(
     from .bench_tables import hulls_compared
     from .cli import plain
 
-    found = plain(hull_accuracy(potential, data_dir=data_dir, seed=seed, resamples=resamples))
+    found = plain(hull_accuracy(potential, beside=beside, data_dir=data_dir, seed=seed, resamples=resamples))
     if json_:
         typer.echo(json.dumps(found))
     else:

@@ -37,7 +37,7 @@ TOLERANCE = 1e-6  # eV/atom within which a structure lies on the hull
 class Pairs:
     """Structures whose energy above hull both sides tell.
 
-    ours, theirs  (structures,) eV/atom; systems (structures,) such as "Li-O"; sources "MP-20" or "MPTS-52"
+    ours, theirs  (structures,) eV/atom; names material ids, systems such as "Li-O", sources "MP-20" or "MPTS-52" (structures,)
     relaxed       (structures,) whether the potential relaxed the structure, else its energy is that of the published geometry
     strict        (structures,) every phase on the public hull of the system is in the reference, in the space group of its lowest entry
     formulas      (structures,) every formula on it is there, in whatever structure
@@ -46,6 +46,7 @@ class Pairs:
 
     ours: np.ndarray
     theirs: np.ndarray
+    names: np.ndarray
     systems: np.ndarray
     sources: np.ndarray
     relaxed: np.ndarray
@@ -55,7 +56,7 @@ class Pairs:
 
     def pick(self, keep: np.ndarray) -> Pairs:
         """The structures where `keep` is true."""
-        names = ("ours", "theirs", "systems", "sources", "relaxed", "strict", "formulas")
+        names = ("ours", "theirs", "names", "systems", "sources", "relaxed", "strict", "formulas")
         return Pairs(*(getattr(self, name)[keep] for name in names), self.published)
 
 
@@ -107,7 +108,7 @@ def pairs(potential: str = "chgnet", data_dir: str | Path | None = None) -> Pair
     above = hull.energy_above([held.compositions[i] for i in rows], held.energies[rows], held.scheme).above
     theirs = [known[held.names[i]] for i in rows]
     return Pairs(
-        np.maximum(above, 0.0), np.array([t[0] for t in theirs]), np.array(["-".join(map(symbol, sorted(e))) for e in elements]), np.array([t[1] for t in theirs]),
+        np.maximum(above, 0.0), np.array([t[0] for t in theirs]), np.array([held.names[i] for i in rows]), np.array(["-".join(map(symbol, sorted(e))) for e in elements]), np.array([t[1] for t in theirs]),
         np.array([held.protocols[i] == RELAXED for i in rows]), np.array([e in strict for e in elements]), np.array([e in formulas for e in elements]), len(known))
 
 
@@ -141,11 +142,11 @@ def scored(part: Pairs, resamples: int, rng: np.random.Generator) -> dict[str, A
     return out
 
 
-def hull_accuracy(potential: str = "chgnet", *, data_dir: str | Path | None = None, seed: int = 0, resamples: int = 1000) -> dict[str, Any]:
+def hull_accuracy(potential: str = "chgnet", *, beside: str = "", data_dir: str | Path | None = None, seed: int = 0, resamples: int = 1000) -> dict[str, Any]:
     """Energy above the potential's own hull against the Materials Project's, as plain data.
 
     `parts`: "full coverage" (every phase on the public hull of the system, structure and all; the figure to quote), the same by data set, by number of elements and of
-    relaxed structures only; "formulas covered"; "all". Each as `scored` says. The public hull is that of the formation energies of matbench_mp_e_form.
+    relaxed structures only; "full coverage, also of NAME" for the potential `beside`: the structures that are fully covered for both; "formulas covered"; "all". Each as `scored` says. The public hull is that of the formation energies of matbench_mp_e_form.
     """
     found = pairs(potential, data_dir)
     sizes = np.array([len(s.split("-")) for s in found.systems])
@@ -154,6 +155,9 @@ def hull_accuracy(potential: str = "chgnet", *, data_dir: str | Path | None = No
                **{f"full coverage, {name}": full & (found.sources == name) for name in ("MP-20", "MPTS-52")},
                **{f"full coverage, {n} elements": full & (sizes == n) for n in range(2, 6)},
                "formulas covered": found.formulas, "all": np.ones(len(full), dtype=bool)}
+    if beside:
+        other = pairs(beside, data_dir)
+        choices = {"full coverage": full, f"full coverage, also of {beside}": full & np.isin(found.names, other.names[other.strict]), **choices}
     held = phases(potential)
     return {
         "potential": potential, "scheme": held.scheme, "phases": len(held), "reference": {k: v for k, v in held.about.items() if isinstance(v, (int, float, str))},

@@ -129,9 +129,11 @@ def kept(verdict: Verdict) -> bool:
 
 
 def relax_seconds(state: State) -> dict[str, float]:
-    """{key: CPU seconds} of every relaxation that ended: the stage's seconds shared out by atoms times evaluations; nan where the log does not tell."""
+    """{key: CPU seconds} of every relaxation that ended: the stage's seconds shared out by the seconds that each crystal's evaluations took, or by atoms times
+    evaluations where the log does not know these for all; nan where it tells neither."""
     records = {**state.relaxed, **state.failed}
-    work = {k: r.get("evaluations", math.nan) * r.get("atoms", math.nan) for k, r in records.items()}
+    timed = all("seconds" in r for r in records.values())
+    work = {k: r["seconds"] if timed else r.get("evaluations", math.nan) * r.get("atoms", math.nan) for k, r in records.items()}
     whole = sum(w for w in work.values() if w == w)
     spent = state.spent.get("relax", Spent()).cpu
     return {k: spent * w / whole if whole else math.nan for k, w in work.items()}

@@ -120,7 +120,8 @@ def _take(digest, name: str, value: Any, depth: int) -> None:
 
 def content_of(key: str, one: RelaxedOne) -> tuple[dict[str, Any], Crystals | None]:
     """(content of a "relaxed" event, relaxed crystal) of a relaxation that ended, or (content of a "failed" event, None)."""
-    common = {"key": key, "steps": one.steps, "evaluations": len(one.energies), "atoms": one.crystal.atoms, "reason": one.reason}
+    common = {"key": key, "steps": one.steps, "evaluations": len(one.energies), "atoms": one.crystal.atoms, "reason": one.reason,
+              "seconds": round(one.seconds, 5)}
     if one.failed:
         return {**common, "stage": "relax"}, None
     return {**common, "energy": one.energy, "fmax": one.fmax, "smax": one.smax, "converged": one.converged,

@@ -44,7 +44,7 @@ def made(count=400, seed=0, noise=0.02):
     ours = np.maximum(theirs + rng.normal(0, noise, count), 0)
     systems = np.array([f"s{i // 4}" for i in range(count)])
     yes = np.ones(count, dtype=bool)
-    return h.Pairs(ours, theirs, systems, np.array(["MP-20"] * count), yes, yes, yes, count)
+    return h.Pairs(ours, theirs, np.array([f"mp-{i}" for i in range(count)]), systems, np.array(["MP-20"] * count), yes, yes, yes, count)
 
 
 def test_intervals_hold_the_value_and_widen_with_fewer_systems():
@@ -60,7 +60,7 @@ def test_resampling_is_by_system():
     """All structures of a system alike: the interval is that of 10 numbers, not of 400."""
     part = made(400)
     gap = np.repeat(np.linspace(0, 0.09, 10), 40)
-    alike = h.Pairs(part.theirs + gap, part.theirs, np.repeat([f"s{i}" for i in range(10)], 40), part.sources, part.relaxed, part.strict, part.formulas, 400)
+    alike = h.Pairs(part.theirs + gap, part.theirs, part.names, np.repeat([f"s{i}" for i in range(10)], 40), part.sources, part.relaxed, part.strict, part.formulas, 400)
     found = h.scored(alike, 500, np.random.default_rng(0))["mae"]
     assert found["high"] - found["low"] > 0.025  # 2 * 1.96 * 0.029 / sqrt(10); by structure it would be 0.006
 

@@ -48,6 +48,9 @@ def test_sessions_add_up_and_each_counts_from_its_own_start():
     assert state.spent["report"].cpu == 0.25 and state.seconds == 7.5 and state.finished
     shares = cost.relax_seconds(state)  # 10 x 6 and 5 x 4 atom evaluations of 8.75 s
     assert shares == pytest.approx({"a": 8.75 * 60 / 80, "b": 8.75 * 20 / 80})
+    for key, seconds in (("a", 1.0), ("b", 4.0)):
+        state.relaxed[key]["seconds"] = seconds
+    assert cost.relax_seconds(state) == pytest.approx({"a": 8.75 / 5, "b": 8.75 * 4 / 5})
     found = cost.budget(state, {})
     assert found["total"]["cpu_seconds"] == sum(s.cpu for s in state.spent.values()) and found["total"]["evaluations"] == 15
     assert found["total"]["evaluated_atoms"] == 80 and found["total"]["sessions"] == 2 and found["stages"]["relax"]["candidates"] == 2
@@ -78,7 +81,7 @@ def test_a_real_campaign_accounts_for_its_time_whether_it_was_broken_or_not(tmp_
     assert {"propose", "screen", "relax", "judge", "observe"} <= state.spent.keys() and state.spent["relax"].peak_mib > 10
     found = cost.budget(state, c.all_verdicts())
     assert found["counts"]["proposed"] == 12 and found["total"]["evaluations"] == sum(r["evaluations"] for r in [*state.relaxed.values(), *state.failed.values()])
-    assert all(r["evaluations"] >= r["steps"] > 0 and r["atoms"] == 2 for r in state.relaxed.values())
+    assert all(r["evaluations"] >= r["steps"] > 0 and r["atoms"] == 2 and r["seconds"] > 0 for r in state.relaxed.values())
     assert replay(c.archive.events(CAMPAIGN)) == state
 
 
