@@ -216,7 +216,7 @@ def _cost(o: Outcome) -> str:
         f'<div class="two"><div class="card scroll"><table><thead><tr><th>candidates</th><th class="n">number</th><th class="n">CPU each</th><th class="n">per CPU-hour (95 %)</th></tr></thead>'
         f'<tbody>{body}</tbody></table><p class="faint">Stable: on or below the hull of the known phases, whatever distance the wish allows.</p></div>'
         f'<div class="card scroll"><table><thead><tr><th>per relaxed candidate</th><th class="n">mean</th><th class="n">median</th><th class="n">largest</th></tr></thead><tbody>{spread}</tbody></table>'
-        f'<p class="faint">Crystals relax together; the stage's seconds are shared out by what the evaluations of each took.</p></div></div>'))
+        f'<p class="faint">Crystals relax together; the seconds of the stage are shared out by what the evaluations of each took.</p></div></div>'))
 
 
 def _not_checked(o: Outcome) -> str:
