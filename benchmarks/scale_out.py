@@ -3,7 +3,7 @@
     python benchmarks/scale_out.py start   [--executors processes local]   seconds until the first result, and until everything is closed
     python benchmarks/scale_out.py tasks   [--executors processes local]   seconds of the driver and of the wall for each task of almost no work
     python benchmarks/scale_out.py spool                                   results written a second by a worker, taken in a second by a driver
-    python benchmarks/scale_out.py scaling [--crystals 60] [--repeats 3]   the same CHGNet relaxations here, on one worker, on two
+    python benchmarks/scale_out.py scaling [--crystals 1500] [--repeats 3]   the same CHGNet relaxations here, on one worker, on two
 
 Every number is of this machine; the load beside it says how far it was its own. `scaling` alternates its arms and prints all repeats; the work of a
 worker's start is outside (each executor has done a task before its clock runs), since it is counted by `start`.
@@ -63,7 +63,7 @@ def relaxed(fan, found, protocol, oracle) -> tuple[float, float, int]:
     """(wall seconds, CPU seconds of the driver, results) of relaxing candidates."""
     landed = []
     wall, cpu = time.perf_counter(), time.process_time()
-    fan.relax(found, protocol, oracle, lambda landings: landed.extend(landings), lambda: False)
+    fan.relax(found, protocol, oracle, landed.extend, lambda: False)
     return time.perf_counter() - wall, time.process_time() - cpu, len(landed)
 
 
@@ -139,32 +139,34 @@ def scaling(executors: list[str], count: int, repeats: int) -> list[dict]:
     from matterloop.crystal.state import Crystals
 
     protocol = Protocol(potential="chgnet")
-    oracle, found = protocol.oracle(), candidates(count + 4)
-    warm, found = found[:4], found[4:]
-    arms: dict[str, list[float]] = {"here": []}
+    oracle, found = protocol.oracle(), candidates(count + 8)
+    warm, found = found[:8], found[8:]
+    arms: dict[str, list[tuple[float, float, float]]] = {"here": []}  # (wall, CPU seconds of the relaxations, CPU seconds of the driver besides)
     batch = Crystals.join([c.crystal.bare() for c in found])
     protocol.relax(Crystals.join([c.crystal.bare() for c in warm]), oracle)
-    energies, worst = None, 0.0
-    loads = []
+    worst, loads = 0.0, []
     for _ in range(repeats):
         loads.append(load()[0])
-        begun = time.perf_counter()
+        wall, cpu = time.perf_counter(), time.process_time()
         answer = protocol.relax(batch, oracle).energies_per_atom
-        arms["here"].append(time.perf_counter() - begun)
+        arms["here"].append((time.perf_counter() - wall, time.process_time() - cpu, 0.0))
         energies = {c.key: float(e) for c, e in zip(found, answer, strict=True)}
         for executor in executors:
             for workers in (1, 2):
                 with fan_out(f"{executor}:{workers}", task_seconds=5.0) as fan:
-                    relaxed(fan, warm, protocol, oracle)
-                    landed = []
-                    begun = time.perf_counter()
-                    fan.relax(found, protocol, oracle, lambda landings, into=landed: into.extend(landings), lambda: False)
-                    arms.setdefault(f"{executor}:{workers}", []).append(time.perf_counter() - begun)
+                    fan.executor = replace(fan.executor, task_seconds=1e-9)
+                    relaxed(fan, warm, protocol, oracle)  # crystal by crystal, so that every worker has begun
+                    fan.executor, landed = replace(fan.executor, task_seconds=5.0), []
+                    wall, cpu = time.perf_counter(), time.process_time()
+                    fan.relax(found, protocol, oracle, landed.extend, lambda: False)
+                    arms.setdefault(f"{executor}:{workers}", []).append((time.perf_counter() - wall, sum(x.cpu for x in landed), time.process_time() - cpu))
                     for one in landed:
                         if "energy" in one.content:
                             worst = max(worst, abs(one.content["energy"] / one.content["atoms"] - energies[one.content["key"]]))
-    rows = [{"arm": arm, "crystals": count, "seconds": [round(s, 2) for s in seconds], "best_per_second": round(count / min(seconds), 2),
-             "speed_against_here": round(min(arms["here"]) / min(seconds), 2)} for arm, seconds in arms.items()]
+    best = {arm: min(times) for arm, times in arms.items()}
+    rows = [{"arm": arm, "crystals": count, "seconds": [round(t[0], 2) for t in times], "best_per_second": round(count / best[arm][0], 2),
+             "speed_against_here": round(best["here"][0] / best[arm][0], 2), "cpu_seconds": round(best[arm][1], 2), "driver_cpu_seconds": round(best[arm][2], 2)}
+            for arm, times in arms.items()]
     return [*rows, {"largest_energy_difference_ev_per_atom": worst, "load_before_each_repeat": loads}]
 
 
@@ -172,7 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("start", "tasks", "spool", "scaling"))
     parser.add_argument("--executors", nargs="+", default=["processes", "local"])
-    parser.add_argument("--crystals", type=int, default=60)
+    parser.add_argument("--crystals", type=int, default=1500)
     parser.add_argument("--count", type=int, default=200, help="tasks, or results of the spool")
     parser.add_argument("--together", type=int, default=20, help="results in one transaction of the archive")
     parser.add_argument("--repeats", type=int, default=3)

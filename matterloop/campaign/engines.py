@@ -186,7 +186,7 @@ class ParslEngine:
         except ImportError:
             raise NeedsPackage("parsl", "this executor", "matterloop[parsl]") from None
         place = _plain_place(folder, executor.remote)
-        self.place, self.answered, self.broken = place, 0, ""
+        self.place, self.answered, self.broken, self.hold = place, 0, "", executor.remote
         encrypted = executor.encrypted and zmq.has("curve")
         if not encrypted and executor.encrypted and executor.remote:
             raise BadInput("this build of ZeroMQ cannot encrypt; install pyzmq with libsodium, or set encrypted = false on a network that you trust", "executor")
@@ -210,7 +210,7 @@ class ParslEngine:
         self.app = parsl.python_app(work, data_flow_kernel=self.kernel, cache=False)
 
     def start(self, arguments: dict[str, Any]) -> ParslCall:
-        return ParslCall(self, self.app(**arguments))
+        return ParslCall(self, self.app(**arguments, hold=self.hold))
 
     def _jobs_ended(self, parsl_executor, status: dict) -> None:
         """What Parsl asks about the jobs it has started: give up when they end one after the other without having done anything."""

@@ -170,6 +170,9 @@ class FanOut:
             if how is not None:
                 ended[i] = how
         happened = bool(ended) | bool(self._fold(round_, [r.attempt for r in self.running]))
+        for r in self.running:
+            if r.attempt.end == "wall time" and r.items:  # its worker waits for the end of its job: others may have what it left
+                self._put_back(round_, r, "wall time")
         gone = [(self.running[i], how) for i, how in ended.items()]
         self.running = [r for i, r in enumerate(self.running) if i not in ended]
         for r, how in gone:
@@ -241,11 +244,17 @@ class FanOut:
         else:
             if attempt.end == "error" or not attempt.about:
                 self._platform(attempt.reason or how or "a call ended before it began")
-            elif left and not attempt.finished:
-                self._platform(attempt.end, 0.25)  # stopped before anything was done: no fault, but it must not go on for ever
-            (round_.careful if r.careful else round_.fresh)[:0] = left
-            self.counts["put back"] += bool(left)
-        self.spool.forget(attempt, not left)
+            self._put_back(round_, r, attempt.end)
+        self.spool.forget(attempt, all(attempt.task != other.attempt.task for other in self.running))
+
+    def _put_back(self, round_: _Round, r: _Running, why: str) -> None:
+        """What a call has left undone waits again, and is no longer its business."""
+        left = [i.key for i in r.items if i.key in round_.waiting]
+        r.items = []
+        (round_.careful if r.careful else round_.fresh)[:0] = left
+        self.counts["put back"] += bool(left)
+        if left and not r.attempt.finished and r.attempt.end not in ("", "error"):
+            self._platform(why, 0.25)  # stopped before anything was done: no fault, but it must not go on for ever
 
     def _died(self, round_: _Round, attempt: Attempt, careful: bool, left: list[str], how: str) -> None:
         """Count the death of a worker for the crystals that it had in hand, set one aside that has caused too many."""

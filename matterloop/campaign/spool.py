@@ -3,12 +3,13 @@
     beat.json             the driver's heartbeat: session, count, stop; a worker that sees it stand still ends by itself
     protocol.json         how crystals are relaxed, with the digests of code and weights
     tasks/KEY.json        candidates and crystals of one task
-    attempts/KEY.NAME.log what one worker did of it: one line for each crystal, written as it ends and synced to the disk
+    attempts/KEY.NAME.log what one worker did of it: one line for each crystal, written as it ends, synced to the disk once a second and at the end
     deaths.log            which crystal was in hand when a worker died
 
 Small files are written beside their place, synced and renamed. An attempt has one writer and only grows; each line begins with the CRC-32 of its
-JSON, so that a line cut short by a crash is known and left out. One file for each attempt instead of one for each crystal keeps the number of files
-at the number of tasks, and costs one sync for each crystal instead of two. Nothing here is a pickle; crystals are in the archive's own format.
+JSON, so that a line cut short by a crash is known and left out. A worker that is killed loses no line; a machine that loses its power at most a second
+of them. One file for each attempt instead of one for each crystal keeps the number of files at the number of tasks. Nothing here is a pickle; crystals
+are in the archive's own format.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from ..archive.files import replacing
 from ..archive.plain import from_json, to_json
 from ..base.errors import BadInput
 from ..crystal.state import Crystals
+
+
+SYNC = 1.0  # seconds between syncs of an attempt to the disk, which take as long as relaxing a small crystal
 
 
 def _line(content: Mapping[str, Any]) -> bytes:
@@ -156,17 +160,19 @@ class AttemptLog:
     """The writing end of an attempt, one process only."""
 
     def __init__(self, path: Path, task: str):
-        self.path, self.clock = path, time.monotonic()
+        self.path, self.clock, self.synced = path, time.monotonic(), 0.0
         self.handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         _sync_folder(path.parent)
         self._write({"line": "head", "task": task, "host": socket.gethostname(), "pid": os.getpid(), "birth": birth(os.getpid()), "time": time.time()})
 
-    def _write(self, content: Mapping[str, Any]) -> None:
+    def _write(self, content: Mapping[str, Any], sync: bool = True) -> None:
         data = _line(content)
         try:
             if os.write(self.handle, data) != len(data):
                 raise OSError(28, "the disk is full")
-            os.fsync(self.handle)
+            if sync or time.monotonic() - self.synced >= SYNC:
+                os.fsync(self.handle)
+                self.synced = time.monotonic()
         except OSError as error:
             raise ArchiveError(f"{self.path}: cannot be written ({error.strerror or error}); free some space, then resume") from error
 
@@ -178,9 +184,9 @@ class AttemptLog:
         self._write({"line": "begin", "key": key})
 
     def result(self, item: Item, protocol: str, content: Mapping[str, Any], crystal: Crystals | None, cpu: float = 0.0, peak_mib: float = 0.0) -> None:
-        """One crystal has ended under a protocol; on the disk when this returns. cpu: seconds since the last one; peak_mib: memory of the worker."""
+        """One crystal has ended under a protocol; written when this returns, on the disk within a second of work. cpu: seconds since the last one; peak_mib: memory of the worker."""
         self._write({"line": "result", "key": item.key, "of": item.content, "under": protocol, "content": dict(content),
-                     "crystal": None if crystal is None else pack(crystal), "cpu": round(cpu, 4), "peak_mib": round(peak_mib), "elapsed": self.elapsed()})
+                     "crystal": None if crystal is None else pack(crystal), "cpu": round(cpu, 4), "peak_mib": round(peak_mib), "elapsed": self.elapsed()}, sync=False)
 
     def alive(self) -> None:
         """Show that the worker is at work, without writing."""

@@ -146,12 +146,13 @@ def windows(items: Sequence[Item], atoms: int) -> Iterator[list[Item]]:
         yield group
 
 
-def work(folder: str, task: str, attempt: str, stale: float = 60.0, patience: float = 300.0, expected: float = 1.0) -> str:
+def work(folder: str, task: str, attempt: str, stale: float = 60.0, patience: float = 300.0, expected: float = 1.0, hold: bool = False) -> str:
     """Relax what a task holds and write it to the attempt's log; returns why it ended, "done" if all of it is.
 
     stale     seconds without a heartbeat of the driver after which to end
     patience  most seconds of one evaluation
     expected  seconds of a slow crystal, before this process knows better
+    hold      when too little wall time is left, do not return before the job ends: a pilot job would only be handed the next task in vain
     """
     spool = Spool(folder)
     lookout = Lookout(spool, stale, patience)
@@ -165,6 +166,7 @@ def work(folder: str, task: str, attempt: str, stale: float = 60.0, patience: fl
         try:
             key, items, careful = spool.read_task(task)
             protocol, oracle = _parts(str(spool.folder), key)
+            log.clock = time.monotonic()  # loading is no part of what a crystal takes
             try:
                 why = _relax(key, protocol, oracle, items, careful, log, lookout, expected)
             except (ArchiveError, NeedsPackage):
@@ -177,6 +179,10 @@ def work(folder: str, task: str, attempt: str, stale: float = 60.0, patience: fl
             log.end(why, reason)
         finally:
             log.close()
+    while hold and lookout.why == "wall time":
+        time.sleep(LOOK)
+        lookout.why, lookout.ends = "", 0.0
+        lookout.look(time.monotonic())
     return why
 
 
