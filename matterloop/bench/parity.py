@@ -51,19 +51,15 @@ def parity_crystals(count: int = 500, seed: int = 0, data_dir: str | Path | None
     rng = np.random.default_rng(seed)
     texts: list[str] = []
     for name, file in FILES:
-        texts += load_frame(name, file, data_dir=data_dir, usecols=["cif"]).cif.sample(2000, random_state=seed).tolist()
+        texts += load_frame(name, file, data_dir=data_dir, usecols=["cif"]).cif.tolist()
     pool = read_cifs(texts)
     by_size = {int(n): np.flatnonzero(pool.counts.numpy() == n) for n in torch.unique(pool.counts)}
+    reached = {n * m: (n, m) for m in range(LARGEST, 0, -1) for n in by_size if n * m <= LARGEST}  # the largest cell that a size can be made of
+    sizes = np.array(sorted(reached))
     found = []
     for k in range(count):
-        size = round(1 + k * (LARGEST - 1) / max(count - 1, 1))
-        while True:  # sizes that no crystal has and no supercell reaches fall to the next smaller one
-            times = [m for m in range(1, size + 1) if size % m == 0 and size // m in by_size]
-            if times:
-                break
-            size -= 1
-        m = times[0]
-        one = pool[int(rng.choice(by_size[size // m]))]
+        n, m = reached[int(sizes[np.abs(sizes - (1 + k * (LARGEST - 1) / max(count - 1, 1))).argmin()])]  # the nearest size that there is
+        one = pool[int(rng.choice(by_size[n]))]
         along = int(torch.argmin(one.lengths[0]))
         found.append(one.repeated(*[m if axis == along else 1 for axis in range(3)]) if m > 1 else one)
     moved = disturbed(Crystals.join(found), seed, strain=0.02)
