@@ -121,7 +121,7 @@ def spool(count: int, together: int) -> list[dict]:
         attempt = Attempt(log.path, "task")
         begun = time.perf_counter()
         lines = attempt.more()
-        records = [("relaxed", line["content"], unpack(line["crystal"])) for line in lines]
+        records = [("relaxed", line["content"], crystal) for line, crystal in zip(lines, unpack([line["crystal"] for line in lines]), strict=True)]
         read = time.perf_counter() - begun
         archive = open_archive(Path(folder) / "campaign.db")
         begun = time.perf_counter()
@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--executors", nargs="+", default=["processes", "local"])
     parser.add_argument("--crystals", type=int, default=1500)
     parser.add_argument("--count", type=int, default=200, help="tasks, or results of the spool")
-    parser.add_argument("--together", type=int, default=20, help="results in one transaction of the archive")
+    parser.add_argument("--together", type=int, default=100, help="results in one transaction of the archive")
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
     rows = {"start": lambda: start(given.executors), "tasks": lambda: tasks(given.executors, given.count), "spool": lambda: spool(given.count, given.together),

@@ -213,7 +213,8 @@ class FanOut:
 
     def _fold(self, round_: _Round, attempts: Sequence[Attempt]) -> int:
         """Land, all together, what attempts have written since the last look; returns how many results they held."""
-        landings, held = {}, 0
+        new: dict[str, tuple[dict, Attempt]] = {}
+        held = 0
         for attempt in attempts:
             for line in attempt.more():
                 held += 1
@@ -221,9 +222,10 @@ class FanOut:
                 if line["under"] != round_.protocol:
                     self.counts["foreign"] += 1
                 elif item is not None and item.content == line["of"]:  # else it has landed already
-                    crystal = unpack(line["crystal"]) if line["crystal"] is not None else None
-                    content = {**line["content"], "host": attempt.about.get("host", "")}
-                    landings.setdefault(item.key, Landing(content, crystal, line["cpu"], line["peak_mib"]))
+                    new.setdefault(item.key, (line, attempt))
+        crystals = iter(unpack([line["crystal"] for line, _ in new.values() if line["crystal"] is not None]))
+        landings = {key: Landing({**line["content"], "host": attempt.about.get("host", "")}, None if line["crystal"] is None else next(crystals),
+                                 line["cpu"], line["peak_mib"]) for key, (line, attempt) in new.items()}
         if landings:
             round_.land(list(landings.values()))
             for key in landings:

@@ -56,10 +56,10 @@ def pack(crystal: Crystals) -> str:
     return base64.b64encode(encode(crystal)[0]).decode()
 
 
-def unpack(text: str) -> Crystals:
-    """Inverse of `pack`, to the bit; BadInput for damaged text."""
+def unpack(texts: Sequence[str]) -> list[Crystals]:
+    """Inverse of `pack` for many, to the bit; BadInput for damaged text."""
     try:
-        return decode([base64.b64decode(text, validate=True)])
+        return list(decode([base64.b64decode(text, validate=True) for text in texts])) if texts else []
     except ValueError as error:
         raise BadInput(f"holds no crystal: {error}", "spool") from None
 
@@ -250,16 +250,18 @@ class Spool:
 
     def write_task(self, key: str, protocol: str, items: Sequence[Item], careful: bool) -> None:
         """Put a task where workers find it."""
+        blobs = encode(Crystals.join([i.crystal for i in items]))
         self.write_json(self.tasks / f"{key}.json", {
             "task": key, "protocol": protocol, "careful": careful,
-            "crystals": [{"key": i.key, "content": i.content, "crystal": pack(i.crystal)} for i in items]})
+            "crystals": [{"key": i.key, "content": i.content, "crystal": base64.b64encode(blob).decode()} for i, blob in zip(items, blobs, strict=True)]})
 
     def read_task(self, key: str) -> tuple[str, list[Item], bool]:
         """(protocol, crystals, whether they go one by one); BadInput for a crystal that is not the one its key names."""
         content = self.read_json(self.tasks / f"{key}.json")
-        items = [Item(c["key"], c["content"], unpack(c["crystal"])) for c in content["crystals"]]
-        for item in items:
-            if content_key(encode(item.crystal)[0]) != item.content:
+        crystals = unpack([c["crystal"] for c in content["crystals"]])
+        items = [Item(c["key"], c["content"], crystal) for c, crystal in zip(content["crystals"], crystals, strict=True)]
+        for item, packed in zip(items, content["crystals"], strict=True):
+            if content_key(base64.b64decode(packed["crystal"])) != item.content:
                 raise BadInput(f"the crystal of {item.key} is damaged", key)
         return content["protocol"], items, bool(content["careful"])
 

@@ -159,7 +159,7 @@ def test_kill_9_of_a_driver_of_parsl_leaves_no_process_after_half_a_minute(tmp_p
     process.wait()
     wait_for(lambda: all(birth(pid) != b for pid, b in workers) and not processes_of(folder), 40.0)
     state = fanned.run(folder, "", "toy_salts:slower", count=8)
-    assert fanned.same(state, fanned.run(tmp_path / "whole", "", "toy_salts:slower", count=8))
+    assert fanned.same(state, fanned.run(tmp_path / "whole", "", count=8))
 
 
 @pytest.mark.slow
@@ -200,7 +200,7 @@ class TestSlurm:
         wait_for(gone, 30.0)
 
     def test_a_cancelled_job_is_replaced_and_nothing_is_lost(self, kind, tmp_path):
-        whole = fanned.run(tmp_path / "whole", "", "toy_salts:slow")
+        whole = fanned.run(tmp_path / "whole", "")
         cancelled = []
 
         def stop():
@@ -223,7 +223,7 @@ class TestSlurm:
         assert state.finished and poisonous and all("its worker died 3 times" in state.failed[k]["reason"] for k in poisonous) and fanned.landed_once(archive)
 
     def test_kill_9_of_the_driver_then_jobs_end_and_resume_is_the_unbroken_run(self, kind, tmp_path):
-        whole = fanned.run(tmp_path / "whole", "", "toy_salts:slower", count=8)
+        whole = fanned.run(tmp_path / "whole", "", count=8)
         folder, file = tmp_path / "run", tmp_path / "cluster.toml"
         file.write_text(('provider = "slurm"\nworkers_per_node = 2\naddress = "127.0.0.1"\nexclusive = false\nheartbeat = 2\n' if kind == "parsl" else 'kind = "submitit"\njobs = 2\n')
                         + 'stale = 15.0\ntask_seconds = 5\nwalltime = "00:05:00"\n')

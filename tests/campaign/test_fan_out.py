@@ -121,13 +121,23 @@ def driver(folder, executor, potential, count=16):
                             stderr=subprocess.PIPE, start_new_session=True)
 
 
+def kill(process, spool, workers):
+    """Kill a driver when so many workers are at it and have left results that it has not taken in; returns {pid: birth} of the workers."""
+    finished = lambda: sum(len(a.finished) for a in workers_of(spool).values())
+    wait_for(lambda: len(workers_of(spool)) == workers)
+    os.kill(process.pid, signal.SIGSTOP)
+    before, found = finished(), {p: birth(p) for p in workers_of(spool)}
+    wait_for(lambda: finished() > before)
+    process.kill()
+    process.wait()
+    return found
+
+
 def test_kill_9_of_the_driver_then_workers_end_by_themselves_and_resume_is_the_unbroken_run(tmp_path):
-    whole = fanned.run(tmp_path / "whole", "", "toy_salts:slower", count=8)
+    whole = fanned.run(tmp_path / "whole", "", count=8)
     spool = tmp_path / "run" / "spool"
     process = driver(tmp_path / "run", "processes:2", "toy_salts:slower", 8)
-    pids = wait_for(lambda: {p: birth(p) for p in found} if len(found := workers_of(spool)) == 2 and any(a.finished for a in found.values()) else None)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    pids = kill(process, spool, 2)
     wait_for(lambda: all(birth(p) != b for p, b in pids.items()), 5.0)  # their parent is gone: no need to wait for its heartbeat to go stale
     left = {k for a in Spool(spool).attempts_here() for k in [x["key"] for x in a.more()]}
     notes = []
@@ -141,12 +151,10 @@ def test_kill_9_of_the_driver_then_workers_end_by_themselves_and_resume_is_the_u
 
 @pytest.mark.slow
 def test_what_workers_left_is_taken_in_by_a_driver_without_an_executor(tmp_path):
-    whole = fanned.run(tmp_path / "whole", "", "toy_salts:slower", count=8)
+    whole = fanned.run(tmp_path / "whole", "", count=8)
     spool = tmp_path / "run" / "spool"
     process = driver(tmp_path / "run", "processes:1", "toy_salts:slower", 8)
-    wait_for(lambda: any(a.finished for a in workers_of(spool).values()))
-    process.kill()
-    process.wait()
+    kill(process, spool, 1)
     notes = []
     state = fanned.run(tmp_path / "run", "", "toy_salts:slower", notes=notes, count=8)
     assert fanned.same(state, whole) and not spool.exists()
@@ -265,9 +273,7 @@ def test_a_worker_with_other_code_or_weights_refuses(tmp_path, monkeypatch):
 def test_results_of_other_settings_in_the_spool_are_not_used(tmp_path):
     spool = tmp_path / "run" / "spool"
     process = driver(tmp_path / "run", "processes:1", "toy_salts:slower", 8)
-    wait_for(lambda: any(a.finished for a in workers_of(spool).values()))
-    process.kill()
-    process.wait()
+    kill(process, spool, 1)
     notes = []
     c, fan_out, archive = fanned.campaign(tmp_path / "run", pool(1), "toy_salts:slower", notes=notes, count=8, steps=40)
     before = len(c.state.relaxed)
