@@ -63,3 +63,44 @@ def bench_hull(
         typer.echo(json.dumps(found))
     else:
         hulls_compared(found)
+
+
+@bench_app.command("relax")
+def bench_relax(
+    set_: Annotated[str, typer.Option("--set", help="start set: a (strain and rattle), b (symmetric) or both")] = "both",
+    crystals: Annotated[int, typer.Option(min=1, help="random crystals of MP-20")] = 48,
+    atoms: Annotated[str, typer.Option(help="atoms per cell, least-most; beyond 20 supercells")] = "2-60",
+    batch_sizes: Annotated[str, typer.Option(help="atoms in flight on our side; the first is the one that is compared")] = "512,64,2048",
+    threads: Annotated[int, typer.Option(min=1, help="of both sides")] = 2,
+    seed: int = 0,
+    data_dir: Annotated[str | None, typer.Option(help="folder of data sets, else $MATTERLOOP_DATA")] = None,
+    work: Annotated[str | None, typer.Option(help="folder for what the sides write as they go; a run that was stopped goes on from there")] = None,
+    record: Annotated[str | None, typer.Option(help="file to write the record to")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="the record as JSON on standard output")] = False,
+) -> None:
+    """Our relaxation against chgnet's StructOptimizer on the same starts, ends judged by the original chgnet."""
+    from ..base.errors import BadInput
+    from ..bench.relaxing import compare
+    from .cli import plain, say
+    from .folder import made, write_atomic
+    from .relax_tables import relaxations
+
+    if set_ not in ("a", "b", "both"):
+        raise BadInput(f"{set_!r}, allowed are a, b and both", "--set")
+    try:
+        low, high = (int(x) for x in atoms.split("-"))
+        sizes = [int(x) for x in batch_sizes.replace(",", " ").split()]
+    except ValueError:
+        raise BadInput(f"atoms {atoms!r} and batch sizes {batch_sizes!r}; numbers like 2-60 and 512,64 are wanted", "bench relax") from None
+    if record:
+        made(Path(record).parent)
+    found = []
+    for kind in ("a", "b") if set_ == "both" else (set_,):
+        found.append(plain(compare(kind, crystals=crystals, atoms=(low, high), batch_sizes=sizes, seed=seed, threads=threads, data_dir=data_dir,
+                                   folder=Path(work) / kind if work else None, note=say)))
+        if record:
+            write_atomic(Path(record), json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        if not json_:
+            relaxations(found[-1])
+    if json_:
+        typer.echo(json.dumps(found, ensure_ascii=False))
