@@ -84,11 +84,12 @@ class Lookout:
         elif time.time() >= self.ends:
             self.why = "wall time"
 
-    def room(self, expected: float) -> bool:
-        """Whether another crystal may be claimed: enough wall time remains for a slow one."""
-        if not self.why and time.time() + slow(expected) > self.ends:
+    def fit(self, most: int, expected: float) -> int:
+        """How many crystals may be claimed, up to `most`: as many slow ones as the wall time has room for."""
+        count = most if math.isinf(self.ends) else max(0, min(most, int((self.ends - time.time()) / slow(expected))))
+        if not count and not self.why:
             self.why = "wall time"
-        return not self.why
+        return count
 
     def caught(self, number: int, frame) -> None:
         self.why = self.why or f"signal {signal.Signals(number).name}"
@@ -113,9 +114,9 @@ class Lookout:
 
 
 def slow(expected: float) -> float:
-    """Seconds that all but the slowest crystals need: the quantile SLOWEST of those done here, or `expected` before there are any."""
+    """Seconds that all but the slowest crystals need: the quantile SLOWEST of those done here, or `expected` before there are ten."""
     known = sorted(_SECONDS)
-    return max(expected, known[min(len(known) - 1, math.ceil(SLOWEST * len(known)) - 1)]) if known else expected
+    return known[math.ceil(SLOWEST * len(known)) - 1] if len(known) >= 10 else max([expected, *known, 1e-3])
 
 
 @cache
@@ -189,17 +190,19 @@ def work(folder: str, task: str, attempt: str, stale: float = 60.0, patience: fl
 def _relax(key: str, protocol: Protocol, oracle: Oracle, items: Sequence[Item], careful: bool, log: AttemptLog, lookout: Lookout, expected: float) -> str:
     """Relax all items, a window at a time, one by one if `careful`; returns "done" or why not."""
     spent = [time.process_time()]
-    for group in windows(items, 0 if careful else WINDOWS * protocol.batch_atoms):
-        if lookout.stop() or not lookout.room(expected):
+    waiting = list(items)
+    while waiting:
+        group = next(windows(waiting, 0 if careful else WINDOWS * protocol.batch_atoms))
+        if lookout.stop() or not (count := lookout.fit(len(group), expected)):
             return lookout.why
+        group, waiting = group[:count], waiting[count:]
         if careful:
             log.begin(group[0].key)
-        begun = time.monotonic()
 
-        def write(index: int, one: RelaxedOne, group: Sequence[Item] = group, begun: float = begun) -> None:
+        def write(index: int, one: RelaxedOne, group: Sequence[Item] = group) -> None:
             if one.status == "stopped":
                 return
-            _SECONDS.append(time.monotonic() - begun)
+            _SECONDS.append(one.seconds)
             del _SECONDS[:-200]
             content, crystal = content_of(group[index].key, one)
             log.result(group[index], key, content, crystal, time.process_time() - spent[0], peak_mib())

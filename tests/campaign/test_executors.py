@@ -239,6 +239,6 @@ class TestSlurm:
         every = lambda: set(re.findall(r"JobId=(\d+)", subprocess.run(["scontrol", "show", "jobs", "--oneliner"], capture_output=True, text=True).stdout))
         before = every()
         short = {"walltime": "00:01:00", "task_seconds": 100.0, "jobs": 1, "workers_per_node": 1}  # workers stop after 40 s, the work takes a minute
-        state, fan_out, archive = on_slurm(tmp_path, kind, "toy_salts:slowest", count=60, rounds=1, executor=short)
+        state, fan_out, archive = on_slurm(tmp_path, kind, "toy_salts:slowest", count=24, rounds=1, executor=short)
         assert state.finished and fan_out.counts["deaths"] == 0 and not any(f.get("platform") for f in state.failed.values()) and fanned.landed_once(archive)
         assert len(every() - before) >= 2
