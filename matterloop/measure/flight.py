@@ -19,6 +19,7 @@ from ..crystal.symmetry import Symmetrizer
 from ..potential.oracle import Labels, Oracle
 from .coordinates import Frame, Geometry, Origin, culprit, origins
 from .optimizers import Optimizer
+from .rejection import Rejection
 
 CLOSEST = 0.3  # Å, shortest distance that is still a structure
 VOLUME_PER_ATOM = (1.0, 1000.0)  # Å^3, of fully periodic crystals
@@ -43,6 +44,7 @@ class RelaxedOne:
     energies   energy in eV of every evaluation, in order
     frames     the evaluated geometries, None unless asked for
     seconds    this crystal's share of the wall time: that of each evaluation, divided by atoms
+    drops      eV by which the energy was expected to fall still, after each move
     """
 
     crystal: Crystals
@@ -59,6 +61,7 @@ class RelaxedOne:
     energies: tuple[float, ...]
     frames: Crystals | None = None
     seconds: float = 0.0
+    drops: tuple[float, ...] = ()
 
     @property
     def converged(self) -> bool:
@@ -103,13 +106,15 @@ class _Member:
     fmax: float = float("nan")
     smax: float = float("nan")
     seconds: float = 0.0
+    drops: list[float] = field(default_factory=list)
 
 
 class Run:
     """State of one call of `relax`; `done` {place in the input: RelaxedOne} grows until it holds all."""
 
     def __init__(self, crystals: Crystals, oracle: Oracle, limits: Limits, optimizer: Callable[[int, float], Optimizer], keep_symmetry: bool, symprec: float,
-                 trajectory: bool, on_done: Callable[[int, RelaxedOne], None] | None):
+                 trajectory: bool, on_done: Callable[[int, RelaxedOne], None] | None, reject: Rejection | None = None):
+        self.reject = reject
         self.crystals, self.oracle, self.limits, self.optimizer = crystals, oracle, limits, optimizer
         self.keep_symmetry, self.symprec, self.trajectory, self.on_done = keep_symmetry, symprec, trajectory, on_done
         self.members: list[_Member] = []
@@ -186,7 +191,7 @@ class Run:
             magmoms=labels.magmoms if labels is not None else None,
             spread=float(labels.spread) if labels is not None and labels.spread is not None else nan,
             steps=member.moves, status=status, reason=reason, fmax=member.fmax, smax=member.smax, energies=tuple(member.energies),
-            frames=Crystals.join(member.frames) if member.frames else None, seconds=member.seconds)
+            frames=Crystals.join(member.frames) if member.frames else None, seconds=member.seconds, drops=tuple(member.drops))
         self.done[member.index] = one
         if self.on_done is not None:
             self.on_done(member.index, one)
@@ -292,6 +297,12 @@ class Run:
                 self._finish(member, CONVERGED if converged[k] else STEPS, why)
                 continue
             member.at = member.optimizer.step(member.at, float(value[k]), force[k], member.origin.reach)
+            drop = member.optimizer.drop
+            member.drops.append(drop)
+            if self.reject and (why := self.reject.verdict(member.index, member.moves, min(member.energies), drop, len(member.origin.species))):
+                member.seconds += spent() * len(member.origin.species)
+                self._finish(member, REJECTED, why)
+                continue
             member.moves += 1
             staying.append(member)
         self._keep(staying)

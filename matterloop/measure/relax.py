@@ -20,6 +20,7 @@ from ..crystal.state import Crystals
 from ..potential.oracle import Oracle
 from .flight import Limits, RelaxedOne, Run
 from .optimizers import OPTIMIZERS
+from .rejection import Rejection
 
 CARD = Card(
     name="relax",
@@ -36,6 +37,7 @@ CARD = Card(
     differs=(
         "the cell moves with a symmetric logarithmic strain, so that crystals do not turn",
         "coordinates are scaled by a spring model's Hessian (measure/stiffness.py), for FIRE too, which caps the longest move of an atom, not the whole vector",
+        "early rejection (an option, off unless asked for) wrongly gives up 2.6 % of good candidates of substitution, 0.4 % of templates, 20 % of random search",
     ),
     summary="batched relaxation of atoms and cell in symmetric coordinates scaled by springs, L-BFGS or FIRE, constant pressure, symmetry kept when asked",
 )
@@ -120,7 +122,7 @@ class Relaxer:
 def relax(
     crystals: Crystals, oracle: Oracle, *, fmax: float = 0.05, smax: float = 0.003, steps: int = 500, pressure: float = 0.0, optimizer: str = "lbfgs",
     cell: bool = True, keep_symmetry: bool = False, symprec: float = 0.01, batch_atoms: int = 512, trajectory: bool = False,
-    on_done: Callable[[int, RelaxedOne], None] | None = None, on_step: Callable[[int, int], None] | None = None,
+    reject: Rejection | None = None, on_done: Callable[[int, RelaxedOne], None] | None = None, on_step: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Relaxation:
     """Minimise the enthalpy E + p V of every crystal; one that fails is reported and dropped, the others go on.
@@ -135,6 +137,8 @@ def relax(
     batch_atoms    most atoms in flight; a larger crystal runs alone. Entry is in input order; no result depends on its neighbours in the batch, as far
                    as the oracle's labels do not (potential.oracle.steady; single precision rounds differently in batches of different sizes)
     trajectory     keep every evaluated geometry
+    reject         give up crystals that will end too high above the hull (status "rejected", numbers in the reason); off by default; of good candidates it loses
+                   0.4 % (templates) to 20 % (random search), see rejection.Rejection
     on_done        called with (index, RelaxedOne) when a crystal leaves; on_step with (crystals in flight, crystals finished) after every evaluation
     should_stop    polled before every evaluation; when true, all that is unfinished is returned with status "stopped"
 
@@ -146,7 +150,11 @@ def relax(
     for name, number, least in (("fmax", fmax, 0.0), ("smax", smax, 0.0), ("batch_atoms", batch_atoms, 0), ("steps", steps, -1)):
         if not number > least:
             raise BadInput(f"{name} is {number}, it must be above {least}", "relax")
-    run = Run(crystals.bare().to(torch.float64), oracle, Limits(fmax, smax, steps, pressure, cell), OPTIMIZERS[optimizer], keep_symmetry, symprec, trajectory, on_done)
+    if reject is not None:
+        if pressure:
+            raise BadInput("hopeless crystals are judged by energies above a hull, which is one without pressure", "relax")
+        reject = reject.checked(len(crystals))
+    run = Run(crystals.bare().to(torch.float64), oracle, Limits(fmax, smax, steps, pressure, cell), OPTIMIZERS[optimizer], keep_symmetry, symprec, trajectory, on_done, reject)
     begin, waiting = time.perf_counter(), 0
     while True:
         waiting = run.admit(waiting, batch_atoms)

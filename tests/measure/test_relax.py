@@ -14,6 +14,7 @@ from matterloop.crystal.segments import segment_sum
 from matterloop.crystal.state import Crystals
 from matterloop.crystal.symmetry import Symmetrizer, refined
 from matterloop.measure.coordinates import Frame, origins
+from matterloop.measure.rejection import Rejection
 from matterloop.measure.relax import relax
 from matterloop.measure.stiffness import REACH, Springs
 from matterloop.potential.oracle import Labels, Potential
@@ -392,3 +393,43 @@ def test_chgnet_brings_rock_salt_back():
     assert float(result.energies_per_atom.diff().abs()) < 1e-3
     assert float(result[1].crystal.volume) == pytest.approx(4 * 46.0, rel=0.05)  # measured: 44.9 Å^3 per formula unit
     assert result[0].magmoms is not None and "magmom" in result.crystals.site
+
+
+def hull_of(crystals, height):
+    """A hull so far below where Morse would end that every crystal ends `height` eV/atom above it."""
+    return relax(crystals, Morse(), fmax=0.01).energies_per_atom - torch.as_tensor(height, dtype=torch.float64)
+
+
+def test_hopeless_crystals_are_given_up_and_say_why():
+    crystals = batch(5)[[0, 2, 3, 4]]
+    reject = Rejection(0.1, hull_of(crystals, [0.05, 0.6, 0.6, float("nan")]))
+    result = relax(crystals, Morse(), fmax=0.01, reject=reject)
+    assert [r.status for r in result] == ["converged", "rejected", "rejected", "converged"]  # near the hull, far from it twice, hull not known
+    for r in (result[1], result[2]):
+        assert r.steps >= reject.after and len(r.energies) == r.steps + 1 and math.isfinite(r.energy) and not r.failed and not r.converged
+        assert "above the hull" in r.reason and "0.1 is allowed" in r.reason
+    free = relax(crystals, Morse(), fmax=0.01)
+    assert result.evaluations < free.evaluations and result[0].energies == free[0].energies
+
+
+def test_the_expected_drop_is_about_what_is_left_to_fall():
+    one = relax(rattled(fcc(), 1), Morse(), fmax=1e-3, smax=1e-5)[0]
+    assert len(one.drops) == one.steps
+    left = [e - one.energy for e in one.energies[:-1]]
+    # the first estimate is the spring model's, the later ones know what was seen on the way
+    assert 0.1 < one.drops[0] / left[0] < 10 and all(0.2 < d / e < 5 for d, e in list(zip(one.drops, left, strict=True))[3:-4])
+
+
+def test_rejection_needs_a_hull_for_every_crystal_and_no_pressure():
+    with pytest.raises(BadInput, match="hull energies"):
+        relax(batch(2), Morse(), reject=Rejection(0.1, torch.zeros(3)))
+    with pytest.raises(BadInput, match="negative"):
+        relax(batch(2), Morse(), reject=Rejection(-0.1, torch.zeros(2)))
+    with pytest.raises(BadInput, match="pressure"):
+        relax(batch(2), Morse(), pressure=0.01, reject=Rejection(0.1, torch.zeros(2)))
+
+
+def test_the_wall_time_is_shared_out():
+    result = relax(batch(5), Morse(), batch_atoms=10)
+    assert all(r.seconds > 0 for r in result)
+    assert 0.7 * result.seconds < sum(r.seconds for r in result) <= 1.001 * result.seconds
