@@ -28,7 +28,7 @@ def test_slurm_without_slurm_is_refused(cli, tmp_path, monkeypatch):
 def same(one, other):
     assert [r.key for r in one.rows] == [r.key for r in other.rows] and [r.kept for r in one.rows] == [r.kept for r in other.rows] and one.funnel == other.funnel
     assert [[(x.check, x.passed, x.borderline) for x in r.reasons] for r in one.rows] == [[(x.check, x.passed, x.borderline) for x in r.reasons] for r in other.rows]
-    gaps = [abs(a.energy_per_atom - b.energy_per_atom) for a, b in zip(one.rows, other.rows, strict=True) if a.relaxed]
+    gaps = [abs(a.energy - b.energy) for a, b in zip(one.rows, other.rows, strict=True) if a.relaxed]
     assert gaps and max(gaps) < TOLERANCE
     return max(gaps)
 
