@@ -16,7 +16,7 @@ CARD = Card(
     role="potential",
     paper="none",
     year=2026,
-    presets={"kills": {"kills": 20}, "hangs": {"hangs": 20}, "slow": {"pause": 0.03}, "slower": {"pause": 0.1}, "slowest": {"pause": 0.6}},
+    presets={"kills": {"kills": 20}, "hangs": {"hangs": 20}, "slow": {"pause": 0.03}, "slower": {"pause": 0.1}, "slowest": {"pause": 0.3}},
 )
 
 
