@@ -106,7 +106,7 @@ def test_wrong_fields_are_refused_by_file_and_name(text, told, tmp_path):
 
 
 def test_workers_have_their_threads_and_gpus(tmp_path):
-    from matterloop.campaign.engines import Processes
+    from matterloop.campaign.engine_processes import Processes
 
     engine = Processes(Executor(kind="processes", gpus_per_node=2, cores_per_worker=3), tmp_path)
     assert [e["CUDA_VISIBLE_DEVICES"] for e in engine.environments] == ["0", "1"] and all(e["OMP_NUM_THREADS"] == "3" for e in engine.environments)

@@ -106,6 +106,7 @@ def test_a_crystal_that_kills_its_worker_three_times_is_set_aside_and_the_rest_g
     assert fan_out.counts["set aside"] == len(poisonous) and fan_out.counts["deaths"] <= 3 * len(poisonous)
 
 
+@pytest.mark.slow
 def test_a_crystal_that_hangs_is_ended_by_the_kernel_and_set_aside(tmp_path):
     c, fan_out, archive = fanned.campaign(tmp_path / "run", pool(2, patience=0.6), "toy_salts:hangs", count=6, rounds=1)
     with fan_out:
@@ -162,7 +163,7 @@ def test_what_workers_left_is_taken_in_by_a_driver_without_an_executor(tmp_path)
 
 def test_a_worker_whose_driver_is_silent_ends_within_the_stated_time(tmp_path):
     """The heartbeat alone decides here: the worker's parent, this test, lives."""
-    from matterloop.campaign.engines import Processes
+    from matterloop.campaign.engine_processes import Processes
 
     c, fan_out, archive = fanned.campaign(tmp_path / "run", pool(1), "toy_salts:slower", count=8, rounds=1)
     c.propose(0)
@@ -213,6 +214,7 @@ def test_a_worker_stops_in_time_before_its_wall_time(tmp_path, monkeypatch):
     assert workers.work(str(spool.folder), "t", "2", expected=2.9) == "done"
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_worker_cleanly(tmp_path):
     spool = tmp_path / "run" / "spool"
     terminated = []
