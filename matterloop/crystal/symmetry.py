@@ -261,20 +261,21 @@ class Symmetrizer:
 
 def _pairs(crystals: Crystals, i: int, symmetry: Symmetry, start: int, end: int, first: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Operation, source, target and whole translation of every (operation, atom) of crystal i."""
-    frac, cell, species = crystals.frac[start:end].detach(), crystals.cell[i].detach(), crystals.species[start:end]
-    ops, n = len(symmetry.rotations), end - start
-    moved = torch.einsum("oij,nj->oni", symmetry.rotations.to(frac), frac) + symmetry.translations[:, None]
-    nearest = _nearest(moved.numpy(), frac.numpy(), species.numpy(), cell.norm(dim=-1).numpy())
-    target = torch.from_numpy(nearest).reshape(ops, n)
+    frac, cell, species = (x.detach().cpu().numpy() for x in (crystals.frac[start:end], crystals.cell[i], crystals.species[start:end]))
+    rotations, translations = np.array(symmetry._data.operations.rotations, dtype=float), np.array(symmetry._data.operations.translations)
+    ops, n = len(rotations), end - start
+    moved = frac @ rotations.transpose(0, 2, 1) + translations[:, None]
+    target = _nearest(moved, frac, species, np.sqrt((cell * cell).sum(1)))
     gap = moved - frac[target]
-    cells = gap.round()
-    worst = float(((gap - cells) @ cell).norm(dim=-1).max())
-    same = bool((species[target] == species).all()) and torch.equal(target.sort(-1).values, torch.arange(n).expand(ops, n))
+    cells = np.rint(gap)
+    off = (gap - cells) @ cell
+    worst = float(np.sqrt((off * off).sum(-1).max()))
+    same = bool((species[target] == species).all()) and bool((np.sort(target, -1) == np.arange(n)).all())
     if not same or worst > 5 * max(symmetry.symprec, 1e-4):
         raise BadInput(f"an operation of group {symmetry.number} does not permute the atoms (off by {worst:.2e} Å)", f"crystal {i}")
-    shift = symmetry.translations[:, None] - cells
-    operation = torch.arange(first, first + ops).repeat_interleave(n)
-    return operation, torch.arange(start, end).repeat(ops), (target + start).reshape(-1), shift.reshape(-1, 3)
+    shift = (translations[:, None] - cells).reshape(-1, 3)
+    operation, source = np.repeat(np.arange(first, first + ops), n), np.tile(np.arange(start, end), ops)
+    return tuple(torch.from_numpy(x) for x in (operation, source, (target + start).reshape(-1), shift))
 
 
 def _nearest(moved: np.ndarray, frac: np.ndarray, species: np.ndarray, lengths: np.ndarray) -> np.ndarray:

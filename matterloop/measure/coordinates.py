@@ -167,17 +167,15 @@ def _symmetric_sites(symmetry: Symmetrizer, cell: np.ndarray, n: int) -> np.ndar
     """
     turn = cell.T @ symmetry.rotation.numpy() @ np.linalg.inv(cell.T)
     operation, source, target = (x.numpy() for x in (symmetry.operation, symmetry.source, symmetry.target))
+    order = np.argsort(source, kind="stable").reshape(n, -1)  # the same number of operations for every atom
     columns, seen = [], np.zeros(n, dtype=bool)
     for atom in range(n):
         if seen[atom]:
             continue
-        pairs = np.flatnonzero(source == atom)
-        to, by = target[pairs], turn[operation[pairs]]
-        means = np.zeros((n, 3, 3))
-        np.add.at(means, to, by)
-        count = np.bincount(to, minlength=n)
+        arrives = (target[order[atom]] == np.arange(n)[:, None]).astype(float)  # (n, operations) which of them bring it where
+        count = arrives.sum(1)
         seen |= count > 0
-        means[count > 0] /= count[count > 0][:, None, None]
+        means = (arrives @ turn[operation[order[atom]]].reshape(-1, 9) / np.maximum(count, 1)[:, None]).reshape(n, 3, 3)
         values, vectors = np.linalg.eigh((means[atom] + means[atom].T) / 2)
         allowed = vectors[:, values > 0.5]
         if allowed.shape[1]:
