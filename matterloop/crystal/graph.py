@@ -187,7 +187,7 @@ class SkinList:
     `Within(radius, half=half)`; whether a crystal is the one remembered is decided by species and this bound alone, so batches may lose and gain
     crystals from call to call. Not for use from several threads at once.
 
-    It pays for crystals of hundreds of atoms that move little from call to call, as in dynamics (a search in 35 to 55 % of the time). In relaxations of
+    It pays for crystals of hundreds of atoms that move little from call to call, as in dynamics (a search in 33 to 55 % of the time). In relaxations of
     small cells it does not: steps are few and long, and listing 64 such cells anew costs no more than sorting out the pairs of the skin.
 
     radius, skin  Å;  half: every pair once
