@@ -330,7 +330,7 @@ def _parameters(frame: pd.DataFrame) -> tuple[Parameters, ...]:
     group = frame.space_group.to_numpy(dtype=np.int64)
     values = np.concatenate([np.zeros(0), *frame.parameters]).tolist()
     value_ends = np.cumsum(dof[table().start[group[row] - 1] + letter]).tolist()
-    starts = [0, *value_ends[:-1]]
+    starts = [0, *value_ends][:-1]
     sites = [(LETTERS[k], z, tuple(values[a:b])) for k, z, a, b in zip(letter.tolist(), species.tolist(), starts, value_ends, strict=True)]
     lattice = np.concatenate([np.zeros(0), *frame.lattice]).tolist()
     lattice_ends = np.cumsum(_lattice_values()[group]).tolist()
