@@ -1,0 +1,276 @@
+"""Train the gene-energy predictor of matterloop/predict/gene_energy.py on the shipped tables of relaxed structures.
+
+    python recipes/train_gene_energy.py table WORK                                  genes, lowest energies and hull floors: WORK/table.npz
+    python recipes/train_gene_energy.py train WORK [--members 4] [--epochs 40] [--minutes 15]   checkpoints after every epoch; starts again where it was stopped
+    python recipes/train_gene_energy.py calibrate WORK                              WORK/gene_energy_chgnet.safetensors
+    python recipes/measure_gene_energy.py WORK                                      WORK/report.json
+    python recipes/train_gene_energy.py write WORK                                  weights and their card into matterloop/shipped
+
+A row is a gene; where several structures share one, the lowest energy counts (several starts find several minima). Chemical systems are dealt by a hash of
+their elements: 10 % test, 6 % calibration, the rest training, whatever else is in the table. One thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from matterloop.archive.shipped import SHIPPED, card, read_table, write_card
+from matterloop.base.elements import number, symbol
+from matterloop.base.seeds import derive, numpy_stream
+from matterloop.generate.gene_screens import hull_floor
+from matterloop.measure.reference import reference_hull
+from matterloop.predict.gene_energy import NAME, Calibration, GeneEnergy
+from matterloop.predict.gene_energy_network import MAX_Z, GeneNetwork, batch_of, sites_of
+from matterloop.represent.wyckoff_gene import Gene
+
+TEST, HELD = 10, 16  # per cent of the chemical systems: test below the first, calibration below the second
+CHUNK = 8  # batches among which genes are sorted by size
+IN_HULL = ("mp", "built")  # sources whose rows are phases of the reference hull
+LOWEST, HIGHEST = -8.0, 4.0  # eV/atom of formation that is believed
+SHAPE = {"width": 64, "heads": 4, "blocks": 3}
+
+
+# data
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """One row per gene: `keys`, `energy` of formation and `floor` of the hull (eV/atom), `source` of the lowest energy, `held` in the hull or not, `part`."""
+
+    keys: np.ndarray
+    energy: np.ndarray
+    floor: np.ndarray
+    source: np.ndarray
+    held: np.ndarray
+    system: np.ndarray
+
+    @property
+    def part(self) -> np.ndarray:
+        """(rows,) "test", "calibration" or "train"."""
+        systems, of = np.unique(self.system, return_inverse=True)
+        deal = np.array([derive(0, "gene_energy", s) % 100 for s in systems])[of]
+        return np.where(deal < TEST, "test", np.where(deal < HELD, "calibration", "train"))
+
+
+def labelled() -> tuple[list[Gene], np.ndarray, np.ndarray]:
+    """(genes, formation energies in eV/atom, sources) of every shipped structure that our engine has relaxed."""
+    try:
+        from matterloop.measure.labelled_genes import shipped_genes
+    except ImportError:
+        return reference_only()
+    found = shipped_genes()
+    return found.genes(), np.asarray(found.formation_energy), np.asarray(found.source)
+
+
+def reference_only() -> tuple[list[Gene], np.ndarray, np.ndarray]:
+    """As `labelled` from the reference table alone."""
+    table = read_table("compounds_chgnet")
+    table = table[table.relaxed_energy_per_atom.notna() & (table.relaxed_space_group > 0)]
+    genes = [Gene.of(g, [(p.split("_")[1], number(p.split("_")[0])) for p in text.split(".")]) for g, text in zip(table.relaxed_space_group, table.sites, strict=True)]
+    energy = reference_hull("chgnet").formation_energy([g.composition for g in genes], table.relaxed_energy_per_atom.to_numpy())
+    return genes, energy, np.where(table.protocol.astype(str).str.startswith("built"), "built", "mp")
+
+
+def table(work: Path) -> None:
+    """Lowest energy per gene."""
+    work.mkdir(parents=True, exist_ok=True)
+    genes, energy, source = labelled()
+    lowest: dict[str, int] = {}
+    held: dict[str, bool] = {}
+    lost = 0
+    for i, gene in enumerate(genes):
+        if max(z for _, z in gene.sites) > MAX_Z or not LOWEST < energy[i] < HIGHEST:
+            lost += 1
+            continue
+        key = gene.key
+        held[key] = held.get(key, False) or source[i] in IN_HULL
+        if key not in lowest or energy[i] < energy[lowest[key]]:
+            lowest[key] = i
+    rows = list(lowest.values())
+    floor = hull_floor(reference_hull("chgnet"))([genes[i].composition for i in rows])
+    np.savez(work / "table.npz", keys=np.array(list(lowest)), energy=energy[rows], floor=floor, source=source[rows].astype(str), held=np.array([held[k] for k in lowest]),
+             system=np.array(["-".join(symbol(z) for z in genes[i].composition) for i in rows]))
+    found = read(work)
+    print(f"{len(genes)} structures, {lost} left out, {len(rows)} genes, {len(set(found.system))} chemical systems")
+    for name in np.unique(found.source):
+        print(name, {p: int(((found.source == name) & (found.part == p)).sum()) for p in ("train", "calibration", "test")})
+
+
+def read(work: Path) -> Rows:
+    """The table that `table` wrote."""
+    with np.load(work / "table.npz", allow_pickle=False) as held:
+        return Rows(*(held[name] for name in ("keys", "energy", "floor", "source", "held", "system")))
+
+
+def genes_of(keys) -> list[Gene]:
+    """Genes of keys."""
+    return [Gene.parse(str(k)) for k in keys]
+
+
+# training
+
+
+def train(work: Path, members: int, epochs: int, minutes: float, batch: int = 256) -> None:
+    """Member after member until all are trained or the minutes are over."""
+    torch.set_num_threads(1)
+    rows = read(work)
+    part = rows.part
+    sites, watched = sites_of(genes_of(rows.keys[part == "train"])), sites_of(genes_of(rows.keys[part == "calibration"]))
+    labels, truth = rows.energy[part == "train"], rows.energy[part == "calibration"]
+    (work / "scale.json").write_text(json.dumps([float(labels.mean()), float(labels.std())]))
+    until = time.monotonic() + 60 * minutes
+    for member in range(members):
+        if not Member(work, member, sites, labels, epochs, batch).run(until, watched, truth):
+            print("stopped by the clock; call again to go on")
+            return
+
+
+class Member:
+    """One network with its optimiser and the running average of its weights, on disk after every epoch."""
+
+    def __init__(self, work: Path, number: int, sites, labels: np.ndarray, epochs: int, batch: int):
+        self.file, self.number, self.sites, self.epochs, self.batch = work / f"member_{number}.pt", number, sites, epochs, batch
+        self.scale = (float(labels.mean()), float(labels.std()))
+        self.labels = torch.from_numpy((labels - self.scale[0]) / self.scale[1]).float()
+        self.network, self.average = GeneNetwork(**SHAPE, seed=number), GeneNetwork(**SHAPE, seed=number)
+        tables = [p for n, p in self.network.named_parameters() if n.startswith("own_")]
+        rest = [p for n, p in self.network.named_parameters() if not n.startswith("own_")]
+        self.optimizer = torch.optim.AdamW([{"params": rest, "weight_decay": 0.02}, {"params": tables, "weight_decay": 0.2}], lr=0.0, betas=(0.9, 0.98))
+        self.epoch, self.seconds = 0, 0.0
+        if self.file.exists():
+            held = torch.load(self.file, weights_only=True)
+            self.network.load_state_dict(held["network"])
+            self.average.load_state_dict(held["average"])
+            self.optimizer.load_state_dict(held["optimizer"])
+            self.epoch, self.seconds = held["epoch"], held["seconds"]
+
+    def run(self, until: float, watched, truth: np.ndarray) -> bool:
+        """Whether the member is trained; False where the clock ended it first."""
+        while self.epoch < self.epochs:
+            if time.monotonic() > until:
+                return False
+            begun = time.process_time()
+            loss = self.one_epoch()
+            self.epoch += 1
+            self.seconds += time.process_time() - begun
+            self.save()
+            if self.epoch % 5 == 0 or self.epoch == self.epochs:
+                error = self.error(watched, truth)
+                print(f"member {self.number} epoch {self.epoch} loss {loss:.4f} calibration MAE {error:.4f} eV/atom, {self.seconds:.0f} s of CPU", flush=True)
+        return True
+
+    def one_epoch(self) -> float:
+        rng = numpy_stream(0, "gene_energy", self.number, self.epoch)
+        order, size = rng.permutation(len(self.sites)), CHUNK * self.batch
+        batches = []
+        for begin in range(0, len(order), size):
+            chunk = order[begin : begin + size]
+            chunk = chunk[np.argsort(self.sites.counts[chunk], kind="stable")]
+            batches += [chunk[i : i + self.batch] for i in range(0, len(chunk), self.batch)]
+        total, steps = 0.0, self.epochs * len(batches)
+        for n, k in enumerate(rng.permutation(len(batches))):
+            step = self.epoch * len(batches) + n
+            rate = 2e-3 * min(1.0, (step + 1) / 300) * (0.5 + 0.5 * np.cos(np.pi * step / steps)) + 1e-6
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            part = self.sites.take(batches[k])
+            out = self.network(batch_of(part, rng.integers(part.settings())))
+            wide = out[:, 1].clamp(-5, 2)
+            loss = ((out[:, 0] - self.labels[batches[k]]).abs() * torch.exp(-wide) + wide).mean()
+            self.optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+            self.optimizer.step()
+            with torch.no_grad():
+                keep = min(0.998, (1 + step) / (10 + step))
+                for a, p in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                    a.lerp_(p, 1 - keep)
+            total += float(loss.detach()) * len(batches[k])
+        return total / len(order)
+
+    def error(self, sites, truth: np.ndarray) -> float:
+        """Mean absolute error of the averaged weights, eV/atom."""
+        one = GeneEnergy([self.average], self.scale, Calibration(1.0, np.zeros(1)))
+        return float(np.abs(one.of_sites(sites).formation_energy - truth).mean())
+
+    def save(self) -> None:
+        new = self.file.with_suffix(".part")
+        torch.save({"network": self.network.state_dict(), "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(), "epoch": self.epoch,
+                    "seconds": self.seconds, "epochs": self.epochs}, new)
+        new.rename(self.file)
+
+
+# shipping
+
+
+def calibration_rows(rows: Rows) -> np.ndarray:
+    """Numbers of the calibration rows: those outside of the hull, as proposals are, where there are enough of them."""
+    held_out = rows.part == "calibration"
+    outside = held_out & ~rows.held
+    return np.flatnonzero(outside if outside.sum() >= 400 else held_out)
+
+
+def calibrate(work: Path) -> None:
+    """All trained members as one predictor, calibrated."""
+    rows = read(work)
+    networks = []
+    for file in sorted(work.glob("member_*.pt")):
+        network = GeneNetwork(**SHAPE)
+        network.load_state_dict(torch.load(file, weights_only=True)["average"])
+        networks.append(network)
+    chosen = calibration_rows(rows)
+    scale = tuple(json.loads((work / "scale.json").read_text()))
+    plain = GeneEnergy(networks, scale, Calibration(1.0, np.zeros(1))).of_sites(sites_of(genes_of(rows.keys[chosen])))
+    found = Calibration.of(rows.energy[chosen] - plain.formation_energy, plain.sigma)
+    GeneEnergy(networks, scale, found).save(work / f"{NAME}.safetensors")
+    print(f"{len(networks)} members, {len(chosen)} genes to calibrate on, factor {found.factor:.3f}")
+
+
+def write(work: Path) -> None:
+    """Weights and card into the package."""
+    rows, report = read(work), json.loads((work / "report.json").read_text())
+    part, file = rows.part, SHIPPED / f"{NAME}.safetensors"
+    members = [torch.load(f, weights_only=True) for f in sorted(work.glob("member_*.pt"))]
+    shutil.copyfile(work / f"{NAME}.safetensors", file)
+    write_card(
+        file, what="ensemble of networks over Wyckoff genes: relaxed formation energy (eV/atom, CHGNet on the elements of its reference hull) with calibrated width",
+        made_by="recipes/train_gene_energy.py table train calibrate; recipes/measure_gene_energy.py; recipes/train_gene_energy.py write",
+        credit=card("compounds_chgnet")["credit"] + "; further labels as on the card of genes_chgnet where that table ships; energies and geometries by matterloop with "
+        "CHGNet 0.3.0 (Deng et al., 2023)",
+        protocol="lowest relaxed energy of each gene; chemical systems dealt by a hash: 10 % test, 6 % calibration, the rest training", scheme="mp2020", potential="chgnet",
+        data={"genes": len(rows.keys), "train": int((part == "train").sum()), "calibration": int((part == "calibration").sum()), "test": int((part == "test").sum()),
+              "by_source": {str(s): int((rows.source == s).sum()) for s in np.unique(rows.source)},
+              "tables": {n: card(n)["sha256"] for n in ("compounds_chgnet", "genes_chgnet") if (SHIPPED / f"{n}.parquet").exists()}},
+        training={"members": len(members), **SHAPE, "epochs": [m["epoch"] for m in members], "epochs_planned": [m["epochs"] for m in members],
+                  "cpu_hours": round(sum(m["seconds"] for m in members) / 3600, 2), "loss": "negative log-likelihood of a Laplace distribution", "threads": 1},
+        report=report,
+        cannot=["elements beyond plutonium, and elements seen in few compounds well", "tell apart minima of one gene: it predicts the lowest that a few starts found",
+                "see magnetic order, pressure or temperature", "replace a relaxation: a screen, wrong by the stated error",
+                "be trusted on genes unlike its sources, such as molecular crystals; the calibration is of the held-out rows named in the report"])
+    print(file, file.stat().st_size)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("step", choices=("table", "train", "calibrate", "write"))
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--members", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--minutes", type=float, default=15.0)
+    options = parser.parse_args()
+    if options.step == "train":
+        train(options.work, options.members, options.epochs, options.minutes)
+    else:
+        {"table": table, "calibrate": calibrate, "write": write}[options.step](options.work)
+
+
+if __name__ == "__main__":
+    main()
