@@ -99,7 +99,7 @@ class _Guided:
 
 def _draw(logits: Tensor, legal: np.ndarray, temperature: float, rng: torch.Generator) -> np.ndarray:
     """An answer for each row among the legal ones, -1 where there is none."""
-    mask = torch.from_numpy(legal)
+    mask = torch.tensor(legal)
     logits = logits.masked_fill(~mask, NEVER) / temperature
     chance = torch.softmax(logits.double(), -1) * mask
     some = chance.sum(-1) > 0

@@ -129,7 +129,7 @@ class Course:
 
     hours         of wall time, over all starts together
     batch         genes of a step
-    rate          largest learning rate, reached after `warm` steps, falling to a fiftieth by a cosine over `hours`
+    rate          learning rate, reached after `warm` steps and held; it falls to a fiftieth in the last `fall` share of the hours
     decay         weight decay
     average       decay of the running average of the weights, which is what is kept
     save_minutes  between checkpoints
@@ -139,6 +139,7 @@ class Course:
     batch: int = 256
     rate: float = 1.5e-3
     warm: int = 300
+    fall: float = 0.3
     decay: float = 0.05
     average: float = 0.999
     save_minutes: float = 3.0
@@ -174,7 +175,8 @@ def fit(network: GeneNetwork, train: Examples, valid: Examples, course: Course, 
         if share >= 1:
             break
         rng = numpy_stream(seed, "batch", step)
-        rate = course.rate * min(1.0, (step + 1) / course.warm) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+        left = min(1.0, (1 - share) / course.fall)
+        rate = course.rate * min(1.0, (step + 1) / course.warm) * (0.02 + 0.98 * left)
         for group in optimizer.param_groups:
             group["lr"] = rate
         asked = train.conditions(rows).kept(kept_conditions(len(rows), train.shy[rows], rng))

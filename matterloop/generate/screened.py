@@ -93,7 +93,7 @@ class ScreenedGenerator:
 
         if self.share < 1 and self._predictor is None:
             self._predictor = gene_energy()
-        return usual(_known() if self.novel else (), None, self._predictor if self.share < 1 else None, limit=self.limit, share=self.share, sense=self.sense)
+        return usual(known_gene_keys() if self.novel else (), None, self._predictor if self.share < 1 else None, limit=self.limit, share=self.share, sense=self.sense)
 
     def _named(self, one: Candidate, seed: int, place: int) -> Candidate:
         key = f"{self.name}-{seed}-{place}"
@@ -102,7 +102,7 @@ class ScreenedGenerator:
 
 
 @cache
-def _known() -> frozenset[str]:
+def known_gene_keys() -> frozenset[str]:
     """Keys of the genes of the reference and of every shipped structure that generators and predictors learn from."""
     from ..measure.labelled_genes import shipped_genes
     from ..measure.reference import known_genes
