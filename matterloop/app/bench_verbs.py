@@ -104,3 +104,43 @@ def bench_relax(
             relaxations(found[-1])
     if json_:
         typer.echo(json.dumps(found, ensure_ascii=False))
+
+
+@bench_app.command("generate")
+def bench_generate(
+    generator: Annotated[list[str] | None, typer.Argument(help="NAME[:PRESET][,option=value]...[+above_hull=X][+screens]; random_search, substitution and template without any")] = None,
+    count: Annotated[int, typer.Option(min=1, help="proposals of each")] = 1000,
+    seed: int = 0,
+    atoms: Annotated[int, typer.Option(min=1, help="most atoms in the primitive cell")] = 20,
+    hulls: Annotated[str, typer.Option(help="potential that relaxes, then further hulls: published, or potentials that relax on")] = "chgnet,published",
+    screens: Annotated[str, typer.Option(help="named: as each generator says; both: each without and with the gene screens")] = "named",
+    base: Annotated[list[str] | None, typer.Option(help="base case of the ratios; random_search and substitution if they take part")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="of each generator's process")] = 1,
+    data_dir: Annotated[str | None, typer.Option(help="folder of data sets, else $MATTERLOOP_DATA")] = None,
+    work: Annotated[str | None, typer.Option(help="folder for what is written as it goes; a run that was stopped goes on from there")] = None,
+    record: Annotated[str | None, typer.Option(help="file to write the record to")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="the record as JSON on standard output")] = False,
+) -> None:
+    """Stable, unique, novel crystals of all proposed and per CPU-hour, generator against generator, on several hulls."""
+    from ..base.errors import BadInput
+    from ..bench.generating import CONTENDERS, measure
+    from .cli import plain, say
+    from .folder import made, write_atomic
+    from .generate_tables import generators_compared
+
+    if screens not in ("named", "both"):
+        raise BadInput(f"{screens!r}, allowed are named and both", "--screens")
+    names = list(generator or CONTENDERS)
+    if screens == "both":
+        names = list(dict.fromkeys(x for n in names for x in (n.removesuffix("+screens"), n.removesuffix("+screens") + "+screens")))
+    if record:
+        made(Path(record).parent)
+    if work:
+        made(Path(work))
+    found = plain(measure(names, count=count, seed=seed, atoms=atoms, hulls=hulls.replace(",", " ").split(), base=base or (), threads=threads, data_dir=data_dir, work=work, note=say))
+    if record:
+        write_atomic(Path(record), json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    if json_:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        generators_compared(found)
