@@ -28,21 +28,19 @@ import torch
 from label_proposals import SOURCES as OWN
 from label_proposals import proposals, propose
 from reference_common import LADDER, SYMPREC, find_folder, potential_facts, read_lines, write_table
-from reference_compounds import climb, where
+from reference_compounds import climb
 from reference_structures import CREDIT as MP_CREDIT
 from reference_structures import crystals_of, structures
 from reference_table import kind_of, relaxed_columns
 
 from matterloop.archive.files import replacing
 from matterloop.archive.sources import data_path, load_frame, members
-from matterloop.archive.shipped import read_table
 from matterloop.base.errors import BadInput
 from matterloop.crystal.composition import compositions, reduced_formula
 from matterloop.crystal.formats_cif import blocks, frame_of
 from matterloop.crystal.formats_frame import assemble
-from matterloop.crystal.state import Crystals
 from matterloop.crystal.symmetry import analyse
-from matterloop.crystal.wyckoff import free_parameters
+from matterloop.crystal.wyckoff import Parameters, free_parameters, from_parameters
 from matterloop.judge.sun import compare, describe
 from matterloop.measure.reference import reference_crystals
 from matterloop.represent.wyckoff_gene import gene
@@ -179,14 +177,15 @@ def symmetrise(work: Path, until: float, part: tuple[int, int], sources: Iterabl
     for start in range(0, len(rest), 200):
         if time.monotonic() > until:
             break
-        chosen = rest[start : start + 200]
-        rows = [row for row in (raised(m, x) for m, x in chosen) if row is not None]
+        chosen = dict(rest[start : start + 200])
+        rows = raised(chosen)
         if rows:
             import pandas as pd
 
             climb(work / f"symmetrise-{part[0]}", pd.DataFrame(rows), 0, until, 200)
         with (work / f"seen-{part[0]}.txt").open("a") as file:
-            file.write("".join(f"{m}\n" for m, _ in chosen))
+            file.write("".join(f"{m}\n" for m in chosen))
+    print(f"symmetrise: {len(rest)} looked at", flush=True)
 
 
 def seen(work: Path) -> set[str]:
@@ -194,19 +193,26 @@ def seen(work: Path) -> set[str]:
     return {name for path in work.glob("seen-*.txt") for name in path.read_text().split()}
 
 
-def raised(name: str, x: dict) -> dict | None:
-    """The relaxed crystal of a line with its symmetry within ROUGH, as a row of the structure file; None where that has no fewer free parameters."""
-    symmetry = analyse(where(x), ROUGH, on_error="keep")[0]
-    if isinstance(symmetry, BadInput):
-        return None
-    try:
-        free = free_parameters(symmetry)[0].dof
-    except BadInput:
-        return None
-    if free >= len(x["lattice"]) + sum(len(values) for _, _, values in x["sites"]):
-        return None
-    one = symmetry.primitive
-    return {"material_id": name, "species": one.species.numpy().astype(np.int16), "cell": one.cell.flatten().numpy(), "frac": one.frac.flatten().numpy(), "atoms": one.atoms}
+def raised(relaxed: dict[str, dict]) -> list[dict]:
+    """Those of the relaxed crystals {id: line} that have fewer free parameters within ROUGH, symmetrised, as rows of the structure file."""
+    found, held = [], [parameters_of(x) for x in relaxed.values()]
+    for name, before, symmetry in zip(relaxed, held, analyse(from_parameters(held), ROUGH, on_error="keep"), strict=True):
+        if isinstance(symmetry, BadInput) or (symmetry.number, len(symmetry.representatives)) == (before.space_group, len(before.sites)):
+            continue
+        try:
+            fewer = free_parameters(symmetry)[0].dof < before.dof
+        except BadInput:
+            continue  # an atom off its position: too far from that symmetry
+        if fewer:
+            one = symmetry.primitive
+            found.append({"material_id": name, "species": one.species.numpy().astype(np.int16), "cell": one.cell.flatten().numpy(), "frac": one.frac.flatten().numpy(),
+                          "atoms": one.atoms})
+    return found
+
+
+def parameters_of(x: dict) -> Parameters:
+    """The relaxed crystal of a line."""
+    return Parameters(x["space_group"], tuple(x["lattice"]), tuple((letter, z, tuple(values)) for letter, z, values in x["sites"]))
 
 
 # write

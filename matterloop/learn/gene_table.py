@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CONVERGED = "converged"
 COLUMNS = ("id", "source", "status", "space_group", "sites", "lattice", "parameters", "gene", "energy_per_atom")
 SAME = 1e-3  # eV/atom: rows of one gene nearer than this are one structure
-HOLE = 0.2  # eV/atom below the hull: a hole of the potential, no crystal; as recipes/reference_table.py has it
+DEPTH = 0.2  # eV/atom below the hull: farther down it is a hole of the potential, or the hull lacks the phases that matter there
 
 Levels = Callable[[Sequence[Mapping[int, int]]], tuple[np.ndarray, np.ndarray]]
 """Compositions -> (energy of the elements, energy of the hull) at each, eV/atom; nan where there is none."""
@@ -162,7 +162,7 @@ def read_rows(frames: Mapping[str, pd.DataFrame], levels: Levels, files: pd.Data
 
     frames  {name of the file: frame with COLUMNS}: sites as 'Na_a.Cl_b', lattice in the order of `lattice.FREE`, parameters of all sites in order
     files   frame of id, files (names of data files, apart by blanks), band_gap (eV or nan) and same_as (id of the row that it repeats, or "")
-    Left out: rows whose status is not "converged", whose labels are not known, and those more than HOLE below the hull.
+    Left out: rows whose status is not "converged", whose labels are not known, and those more than DEPTH below the hull.
     BadInput naming file, row and field for a row that cannot be read.
     """
     import pandas as pd
@@ -177,7 +177,7 @@ def read_rows(frames: Mapping[str, pd.DataFrame], levels: Levels, files: pd.Data
     elements, hull = (np.asarray(level, dtype=np.float64)[which] for level in levels(compositions))
     energy = frame.energy_per_atom.to_numpy(dtype=np.float64)
     with np.errstate(invalid="ignore"):
-        usable = np.flatnonzero(np.isfinite(elements) & (energy - hull >= -HOLE))
+        usable = np.flatnonzero(np.isfinite(elements) & (energy - hull >= -DEPTH))
     frame, energy, elements, hull = frame.iloc[usable].reset_index(drop=True), energy[usable], elements[usable], hull[usable]
     splits, gap, others = _known_of(frame.id, files)
     first, splits, gap, others = _merged(frame.id, frame.gene, energy, splits, gap, others)
