@@ -76,6 +76,16 @@ def fits(space_group: int, composition: Sequence[int]) -> bool:
     return placeable(space_group, tuple(n for _, n in fixed_sizes(space_group)), tuple(sorted(n for n in composition if n)))
 
 
+MOST_SITES_NEEDED = 8
+
+
+def smallest_cells(size: np.ndarray, once: np.ndarray) -> np.ndarray:
+    """(rows, 9) fewest atoms on 0, 1, ... 8 further sites, for positions of `size` (rows, positions); those with `once` hold one site."""
+    free = np.where(once, MOST, size).min(1, keepdims=True)
+    sizes = np.sort(np.concatenate([np.where(once, size, MOST), np.repeat(free, MOST_SITES_NEEDED, 1)], 1), 1)[:, :MOST_SITES_NEEDED]
+    return np.concatenate([np.zeros((len(size), 1), dtype=np.int64), np.cumsum(sizes, 1)], 1)
+
+
 # rules
 
 
@@ -100,6 +110,12 @@ class Rules:
     neutral: bool = False
     _needs: dict = field(default_factory=dict, repr=False)
 
+    @property
+    def fewest(self) -> int:
+        """A lower bound of the distinct elements that are needed."""
+        apart = len(self.required) + any(not g & self.required for g in self.any_of)
+        return min(max(self.n_elements[0], apart), MOST_SITES_NEEDED)
+
     @staticmethod
     def of(ask: Ask, composition: dict[int, int] | None = None, neutral: bool = False) -> Rules:
         """The rules of an ask, with the amounts of one of its compositions where a formula is wanted; BadInput where no group can hold them."""
@@ -120,7 +136,8 @@ class Rules:
             if self.composition is not None:
                 groups[g] = fits(g, self.composition[self.composition > 0].tolist())
             else:
-                groups[g] = v.atoms[v.slots[g][v.slots[g] >= 0]].min() <= self.atoms[1]
+                places = v.slots[g][v.slots[g] >= 0]
+                groups[g] = smallest_cells(v.atoms[places][None], v.once[places][None])[0, self.fewest] <= self.atoms[1]
         if not groups.any():
             what = "no wanted space group"
             if self.composition is not None:
@@ -144,26 +161,37 @@ class Writing:
         self.real = self.slots >= 0
         self.size = np.where(self.real, v.atoms[self.slots], MOST)
         self.once = self.real & v.once[self.slots]
-        self.least = self.size.min(1)
         self.sites: list[list[tuple[int, int]]] = [[] for _ in range(rows)]
 
     def keep(self, rows: np.ndarray) -> None:
         """Forget all but some rows."""
-        for name in ("group", "used", "taken", "slots", "real", "size", "once", "least"):
+        for name in ("group", "used", "taken", "slots", "real", "size", "once"):
             setattr(self, name, getattr(self, name)[rows])
         self.sites = [self.sites[i] for i in rows.tolist()]
 
-    def wanting(self) -> tuple[np.ndarray, np.ndarray]:
-        """Elements that must still come in (rows,), a lower bound, and the distinct elements there are (rows,)."""
+    def room(self) -> np.ndarray:
+        """(rows, 9) fewest atoms on 0 to 8 further sites."""
+        gone = ~self.real | (self.taken & self.once)
+        return smallest_cells(np.where(gone, MOST, self.size), self.once | ~self.real)
+
+    def wanting(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Lower bound of the elements that must still come in (rows,), those that asks name (rows, 119), and how many of these at least (rows,).
+
+        Of several classes that must be met (`any_of`) all unmet ones are named, and counted as one.
+        """
         there = self.used > 0
-        distinct = there.sum(1)
-        missing = np.zeros(len(there), dtype=np.int64)
-        if self.rules.required:
-            missing += (~there[:, sorted(self.rules.required)]).sum(1)
-        unmet = [~there[:, sorted(g)].any(1) for g in self.rules.any_of if not g & self.rules.required]
-        if unmet:
-            missing = np.maximum(missing, np.any(unmet, axis=0) + missing * 0)
-        return np.maximum(missing, self.rules.n_elements[0] - distinct), distinct
+        named = np.zeros_like(there)
+        asked = sorted(self.rules.required)
+        named[:, asked] = ~there[:, asked]
+        short = named.sum(1)
+        unmet = np.zeros(len(there), bool)
+        for group in self.rules.any_of:
+            members = sorted(group)
+            lacks = ~(there | named)[:, members].any(1)  # a required member that is still to come meets it
+            named[np.ix_(lacks, members)] = True
+            unmet |= lacks
+        short = short + unmet
+        return np.maximum(short, self.rules.n_elements[0] - there.sum(1)), named & self.rules.allowed, short
 
     def places(self) -> np.ndarray:
         """(rows, 28) letters that may come next, and last whether the gene may end (charges apart, see `balanced`)."""
@@ -176,13 +204,15 @@ class Writing:
                 legal[i] = [bool(ok) and bool(options[int(s), bool(o)]) for ok, s, o in zip(legal[i], self.size[i], self.once[i])]
             return np.concatenate([legal, done[:, None]], 1)
         total = self.used.sum(1)
-        needs, distinct = self.wanting()
-        room = self.rules.atoms[1] - total[:, None] - self.size
-        legal &= room >= np.maximum(needs - 1, 0)[:, None] * self.least[:, None]
-        met = needs <= 0
-        for group in self.rules.any_of:
-            met &= (self.used[:, sorted(group)] > 0).any(1)
-        return np.concatenate([legal, (met & (total >= self.rules.atoms[0]) & (total > 0))[:, None]], 1)
+        needs, _, short = self.wanting()
+        rows = np.arange(len(total))
+        cells = self.room()
+        more = np.clip(needs - 1, 0, MOST_SITES_NEEDED - 1)
+        after, one_more = cells[rows, more][:, None], cells[rows, more + 1][:, None]
+        largest = one_more - after  # the next larger one: a position that is used up by this site gives way to it
+        least = np.where(self.once & (self.size <= largest), one_more - self.size, after)
+        legal &= self.rules.atoms[1] - total[:, None] - self.size >= np.where(needs[:, None] > 1, least, 0)
+        return np.concatenate([legal, ((needs <= 0) & (short == 0) & (total >= self.rules.atoms[0]) & (total > 0))[:, None]], 1)
 
     def _fits(self, row: int, size: int, once: bool) -> list[int]:
         """Elements of the wanted composition that `size` atoms on a position may be, so that the rest still fits."""
@@ -206,23 +236,16 @@ class Writing:
             return legal
         legal = np.broadcast_to(self.rules.allowed, (len(slot), WIDTH)).copy()
         there = self.used > 0
-        needs, distinct = self.wanting()
-        asked = np.zeros(WIDTH, bool)
-        asked[sorted(self.rules.required)] = True
-        missing = asked & ~there
-        short = missing.sum(1)
-        full = distinct + short >= self.rules.n_elements[1]
-        legal[full] &= (there | missing)[full]
+        needs, named, short = self.wanting()
+        full = there.sum(1) + short >= self.rules.n_elements[1]
+        legal[full] &= (there | named)[full]
+        before = self.taken
+        self.taken = before.copy()
+        self.taken[rows, slot] = True
         after = self.rules.atoms[1] - self.used.sum(1) - self.size[rows, slot]
-        must = (needs > 0) & (after < needs * self.least)  # no room for another site of an element that is there already
-        wanted = np.where((short > 0)[:, None], missing, ~there)
-        for group in self.rules.any_of:
-            member = np.zeros(WIDTH, bool)
-            member[sorted(group)] = True
-            unmet = ~(there & member).any(1) & (short == 0) & (must | (distinct >= self.rules.n_elements[1] - 1))
-            wanted[unmet] &= member
-            must |= unmet
-        legal[must] &= wanted[must]
+        must = (needs > 0) & (after < self.room()[rows, np.clip(needs, 0, MOST_SITES_NEEDED)])  # no room for another site of an element that is there
+        self.taken = before
+        legal[must] &= np.where((short > 0)[:, None], named, ~there)[must]
         return legal
 
     def add(self, slot: np.ndarray, element: np.ndarray) -> None:

@@ -252,16 +252,16 @@ class GeneNetwork(nn.Module):
         used = torch.cat([step.new_zeros(rows, 1, WIDTH), step.cumsum(1)], 1)
         first = torch.stack([self.condition_token(c), self.group_token(batch.group)], 1)
         tokens = torch.cat([first, chosen + self.element(batch.element)], 1)
-        tokens = tokens + torch.cat([torch.zeros_like(tokens[:, :1]), self.progress(used, c)], 1)
+        tokens = tokens + F.pad(self.progress(used, c), (0, 0, 1, 0))
         h, _ = self.run(tokens)
         group = F.cross_entropy(self.group_logits(h[:, 0]), batch.group, reduction="none")
         logits = self.place_logits(h[:, 1:], batch.group, places)
         slot = batch.place - self.slots[batch.group][:, :1]
         taken = F.one_hot(torch.where(real & self.place_once[batch.place], slot, SLOTS), SLOTS + 1).cumsum(1)[..., :SLOTS]
-        taken = torch.cat([torch.zeros_like(taken[:, :1]), taken], 1) > 0
+        taken = torch.cat([taken.new_zeros(rows, 1, SLOTS), taken], 1) > 0
         logits = logits.masked_fill(F.pad(taken, (0, 1)), NEVER)
         answer = torch.where(at[None] < batch.counts[:, None], F.pad(slot, (0, 1)), SLOTS)
-        place = F.cross_entropy(logits.flatten(0, 1), answer.flatten(), reduction="none").view(rows, -1)
+        place = F.cross_entropy(logits.flatten(0, 1), answer.flatten(), reduction="none").view(rows, sites + 1)
         place = (place * (at[None] <= batch.counts[:, None])).sum(1)
-        which = F.cross_entropy(self.element_logits(h[:, 1:-1], chosen).flatten(0, 1), batch.element.flatten(), reduction="none").view(rows, -1)
+        which = F.cross_entropy(self.element_logits(h[:, 1:-1], chosen).flatten(0, 1), batch.element.flatten(), reduction="none").view(rows, sites)
         return group, place, (which * real).sum(1)

@@ -50,6 +50,10 @@ class Outline:
     sites: tuple[tuple[int, int], ...]
     roles: tuple[frozenset[int], ...] = ()
 
+    def role(self, label: int) -> frozenset[int]:
+        """Elements that a label may be, empty: any."""
+        return self.roles[label] if self.roles else frozenset()
+
 
 class _Guided:
     """The network's answers for rows with conditions, beside those without the energies where guidance asks for them."""
@@ -189,24 +193,35 @@ def _outlined(writing: Writing, outline: Outline, row: int, step: int) -> int:
 
 
 def _roles(writing: Writing, outlines: Sequence[Outline], alive: np.ndarray, step: int) -> np.ndarray:
-    """(rows, 119) elements for the next site of each outline; those that are required come first when labels run short."""
-    legal = np.zeros((len(alive), len(writing.rules.allowed)), bool)
+    """(rows, 119) elements for the next site of each outline, such that those still required find a label."""
+    rules, width = writing.rules, len(writing.rules.allowed)
+    legal = np.zeros((len(alive), width), bool)
     for k, i in enumerate(alive.tolist()):
-        outline, sites = outlines[i], writing.sites[k]
-        label = outline.sites[step][1]
-        known = {lab: z for (_, lab), (_, z) in zip(outline.sites, sites)}
+        outline, label = outlines[i], outlines[i].sites[step][1]
+        known = {lab: z for (_, lab), (_, z) in zip(outline.sites, writing.sites[k])}
         if label in known:
             legal[k, known[label]] = True
             continue
-        legal[k] = writing.rules.allowed
+        legal[k] = rules.allowed
         legal[k, list(known.values())] = False
-        if outline.roles and outline.roles[label]:
-            legal[k] &= np.isin(np.arange(legal.shape[1]), sorted(outline.roles[label]))
-        left = len({lab for _, lab in outline.sites} - set(known))
-        missing = writing.rules.required - set(known.values())
-        if missing and len(missing) >= left:
-            legal[k] &= np.isin(np.arange(legal.shape[1]), sorted(missing))
+        role = outline.role(label)
+        if role:
+            legal[k] &= np.isin(np.arange(width), sorted(role))
+        missing = rules.required - set(known.values())
+        others = [outline.role(lab) for lab in {lab for _, lab in outline.sites} - {*known, label}]
+        if missing and not _matched(missing, others):
+            legal[k] &= np.isin(np.arange(width), sorted(missing))
+        for z in missing:
+            legal[k, z] &= _matched(missing - {z}, others)
     return legal
+
+
+def _matched(elements: frozenset[int], roles: Sequence[frozenset[int]]) -> bool:
+    """Whether each element can have a label of its own; an empty role takes any."""
+    if not elements:
+        return True
+    z = min(elements)
+    return any((not role or z in role) and _matched(elements - {z}, [*roles[:k], *roles[k + 1 :]]) for k, role in enumerate(roles))
 
 
 @torch.no_grad()
