@@ -9,7 +9,7 @@ et al., arXiv:2503.02407.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -101,7 +101,7 @@ class ChemicalSense:
         return _by_composition(genes, charge_balanced)
 
 
-def _by_composition(genes: Sequence[Gene], passes) -> np.ndarray:
+def _by_composition(genes: Sequence[Gene], passes: Callable[[tuple[tuple[int, int], ...]], bool]) -> np.ndarray:
     """Ask once for each reduced composition."""
     known: dict[tuple[tuple[int, int], ...], bool] = {}
     out = np.zeros(len(genes), bool)

@@ -103,8 +103,10 @@ class GeneEnergy:
 
     def predict(self, genes: Sequence[Gene]) -> Predicted:
         """Energies of genes in any setting and order of sites; BadInput for a gene without sites or with elements beyond plutonium."""
-        floor = None if self.floor is None else np.asarray(self.floor([g.composition for g in genes]), dtype=np.float64).reshape(-1)
-        return replace(self.of_sites(sites_of(genes)), floor=floor)
+        found = self.of_sites(sites_of(genes))
+        if self.floor is None:
+            return found
+        return replace(found, floor=np.asarray(self.floor([g.composition for g in genes]), dtype=np.float64).reshape(-1))
 
     def of_sites(self, sites: Sites) -> Predicted:
         """As `predict` for genes that are arrays already; without a hull."""

@@ -47,10 +47,10 @@ def composition_features(x: np.ndarray) -> np.ndarray:
 class CompositionEnergy:
     """Formation energy (eV/atom) from the composition alone."""
 
-    def __init__(self, rounds: int = 600, rate: float = 0.06, seed: int = 0):
+    def __init__(self, rounds: int = 250, rate: float = 0.1, seed: int = 0):
         from sklearn.ensemble import HistGradientBoostingRegressor
 
-        self.model = HistGradientBoostingRegressor(max_iter=rounds, learning_rate=rate, max_leaf_nodes=48, l2_regularization=1.0, random_state=seed)
+        self.model = HistGradientBoostingRegressor(max_iter=rounds, learning_rate=rate, max_leaf_nodes=31, l2_regularization=1.0, random_state=seed)
 
     def fit(self, x: np.ndarray, energy: np.ndarray) -> CompositionEnergy:
         """From shares (genes, 95) and eV/atom (genes,)."""
