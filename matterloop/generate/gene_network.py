@@ -195,6 +195,10 @@ class GeneNetwork(nn.Module):
         return (self.place.weight + self.symmetry(self.place_symmetry) + self.dof(self.place_dof)
                 + self.multiplicity(self.place_atoms.clamp(max=MOST_ATOMS)))
 
+    def offers(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """(places, width) what each position has to say when the next one is asked for, and (places,) how often it is wanted anyhow."""
+        return self.offers_place(places), self.place_bias(places)[:, 0]
+
     def progress(self, used: Tensor, c: Conditions) -> Tensor:
         """(batch, [tokens,] width) from the atoms placed so far, used (batch, [tokens,] 119): how many, and what is left of what was asked."""
         wanted, atoms = c.composition.to(used.dtype), c.atoms.to(used.dtype)
@@ -221,12 +225,11 @@ class GeneNetwork(nn.Module):
         logits = self.to_group(h)
         return logits.masked_fill(torch.arange(GROUPS + 1) == 0, NEVER)
 
-    def place_logits(self, h: Tensor, group: Tensor, places: Tensor) -> Tensor:
+    def place_logits(self, h: Tensor, group: Tensor, offers: tuple[Tensor, Tensor]) -> Tensor:
         """(batch, tokens, 28) for the letters of the group, the last for the end; letters that the group lacks never."""
         slots = self.slots[group]
-        offered = places[slots.clamp(min=0)]
-        asked = self.asks_place(h)
-        score = torch.einsum("btw,bsw->bts", asked, self.offers_place(offered)) / h.shape[-1] ** 0.5 + self.place_bias(offered).transpose(1, 2)
+        offered, bias = (x[slots.clamp(min=0)] for x in offers)
+        score = self.asks_place(h) @ offered.transpose(1, 2) / h.shape[-1] ** 0.5 + bias[:, None]
         score = score.masked_fill((slots < 0)[:, None], NEVER)
         return torch.cat([score, self.ends(h)], -1)
 
@@ -255,7 +258,7 @@ class GeneNetwork(nn.Module):
         tokens = tokens + F.pad(self.progress(used, c), (0, 0, 1, 0))
         h, _ = self.run(tokens)
         group = F.cross_entropy(self.group_logits(h[:, 0]), batch.group, reduction="none")
-        logits = self.place_logits(h[:, 1:], batch.group, places)
+        logits = self.place_logits(h[:, 1:], batch.group, self.offers(places))
         slot = batch.place - self.slots[batch.group][:, :1]
         taken = F.one_hot(torch.where(real & self.place_once[batch.place], slot, SLOTS), SLOTS + 1).cumsum(1)[..., :SLOTS]
         taken = torch.cat([taken.new_zeros(rows, 1, SLOTS), taken], 1) > 0

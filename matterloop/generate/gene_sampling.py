@@ -66,6 +66,7 @@ class _Guided:
         base = conditions.kept({n: no for n in ENERGIES})
         self.sides = [conditions, base] if self.double else [conditions]
         self.places = network.places()
+        self.offers = network.offers(self.places)
         self.past: list[list | None] = [None] * len(self.sides)
         self.h: list[Tensor] = []
 
@@ -79,13 +80,13 @@ class _Guided:
 
     def forward(self, token: Tensor, used: Tensor) -> None:
         """Read one more token (rows, width)."""
-        for i, side in enumerate(self.sides):
-            x = token + self.network.progress(used, side)
-            self.h[i], self.past[i] = self.network.run(x[:, None], self.past[i])
+        x = (token + self.network.progress(used, self.sides[0]))[:, None]  # energies have no part in it: the same for both sides
+        for i in range(len(self.sides)):
+            self.h[i], self.past[i] = self.network.run(x, self.past[i])
 
     def place(self, group: Tensor) -> Tensor:
         """(rows, 28)."""
-        return self._mixed([self.network.place_logits(h, group, self.places)[:, 0] for h in self.h])
+        return self._mixed([self.network.place_logits(h, group, self.offers)[:, 0] for h in self.h])
 
     def element(self, place: Tensor) -> Tensor:
         """(rows, 119)."""
@@ -113,21 +114,23 @@ def _draw(logits: Tensor, legal: np.ndarray, temperature: float, rng: torch.Gene
 
 @torch.no_grad()
 def sample(network: GeneNetwork, rules: Rules, conditions: Conditions, rng: torch.Generator, *, temperature: float = 1.0, guidance: float = 1.0,
-           outlines: Sequence[Outline] | None = None) -> Drawn:
+           outlines: Sequence[Outline] | None = None, insist: bool = False) -> Drawn:
     """One gene for each row of `conditions`, canonical; BadInput for a temperature or guidance that means nothing.
 
+    insist    where charges must balance and do not at the end: True goes on until they do, which bends the distribution; False drops the row, so that what
+              is left is distributed as the network's genes that balance
     outlines  one for each row: positions settled beforehand, only elements are drawn
     """
     if not temperature > 0 or not 0 <= guidance <= 50:
         raise BadInput(f"temperature {temperature} must be positive, guidance {guidance} from 0 to 50", "sample")
     was, _ = network.training, network.eval()
     try:
-        return _sample(network, rules, conditions, rng, temperature, guidance, outlines)
+        return _sample(network, rules, conditions, rng, temperature, guidance, outlines, insist)
     finally:
         network.train(was)
 
 
-def _sample(network, rules, conditions, rng, temperature, guidance, outlines) -> Drawn:
+def _sample(network, rules, conditions, rng, temperature, guidance, outlines, insist) -> Drawn:
     rows = len(conditions)
     answers = _Guided(network, conditions, guidance)
     first = answers.start()
@@ -151,7 +154,8 @@ def _sample(network, rules, conditions, rng, temperature, guidance, outlines) ->
             slot = _draw(logits, legal, temperature, rng)
             wrong = np.flatnonzero(slot == END)
             wrong = wrong[~writing.balanced(wrong)]
-            if len(wrong):
+            slot[wrong] = -1
+            if len(wrong) and insist:
                 legal[wrong, END] = False
                 slot[wrong] = _draw(logits[wrong], legal[wrong], temperature, rng)
         else:

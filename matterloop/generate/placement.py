@@ -12,11 +12,13 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import torch
 
+from ..archive.shipped import list_shipped
 from ..base.elements import symbol
 from ..base.errors import BadInput
 from ..base.seeds import numpy_stream
@@ -26,10 +28,10 @@ from ..crystal.space_groups import ENANTIOMORPHS, crystal_system, lattice_points
 from ..crystal.wyckoff import Parameters, from_parameters, position
 from ..represent.wyckoff_gene import Gene
 from . import volume as shipped_volume
-from .declash import Contacts, Declashed, Moving, contact_of_pairs, declash, neighbours, overlap, pushed, scaled, tightness_of
+from .declash import TIGHTEST, Contacts, Moving, contact_of_pairs, declash, neighbours, overlap, pushed, scaled, tightness_of
 from .placement_network import REACH, PlacementNetwork, shipped_network
 from .random_search import random_cell
-from .retrieval import Library, Match, atoms_of, gene_of, mirrored, shipped_library, volume_of
+from .retrieval import Library, atoms_of, gene_of, mirrored, shipped_library, volume_of
 from .similarity import similarity as shipped_similarity
 
 HOW = ("prototype", "coordinates", "declash")
@@ -37,6 +39,8 @@ LOOKED_AT = 24  # known crystals of one pattern that are compared in geometry
 REGROUPED = 8
 ALIKE = 0.05  # of (V/N)^(1/3): two geometries whose mean neighbour distances differ by less are one
 NEIGHBOURS = 12  # whose distances are compared
+REACHED = 2.0  # (V/N)^(1/3) within which they are looked for
+CHUNK = 6  # known crystals looked at together
 REFINED = 6  # drawn placements of a round that are pushed
 ROUNDS = 3  # of drawing; each may give REFINED starts
 
@@ -105,7 +109,14 @@ class Placer:
         self.library = shipped_library() if isinstance(library, str) else library if isinstance(library, Library) else Library(library)
         self.similarity = shipped_similarity() if similarity is None else similarity
         self.volume, self.contacts, self.samples, self.own_formula, self.ways = volume, contacts, samples, own_formula, tuple(ways)
-        self.network = shipped_network() if isinstance(network, str) and "coordinates" in ways else None if isinstance(network, str) else network
+        self._network = network
+
+    @cached_property
+    def network(self) -> PlacementNetwork | None:
+        """The network that draws, read when first needed."""
+        if self._network == "shipped":
+            return shipped_network() if "placement" in list_shipped() else None
+        return self._network
 
     def place(self, genes: Sequence[Gene], seed: int, starts: Callable[[Gene], int] | None = None) -> list[list[Start]]:
         """At most starts(gene) (default `starts_by_dof`) placements of each gene, best first; fewer or none where nothing sensible was found (see `place_one`).
@@ -134,43 +145,47 @@ class Placer:
             yield start
 
     def _starts(self, gene: Gene, seed: int, failed: list[str]) -> Iterator[Start]:
-        """Placements of distinct geometry without end in sight: prototypes, then drawn ones."""
-        gene, known = Gene.parse(gene.key), []
-        for start in itertools.chain(self._prototypes(gene, failed), self._drawn(gene, seed, failed)):
-            shape = fingerprint(start.parameters)
-            if all(len(shape) != len(other) or np.abs(shape - other).max() > ALIKE for other in known):
-                known.append(shape)
-                yield start
+        """Placements of distinct geometry: prototypes, then drawn ones."""
+        gene, seen = Gene.parse(gene.key), _Seen()
+        yield from self._prototypes(gene, seen, failed)
+        yield from self._drawn(gene, seed, seen, failed)
 
     # known crystals
 
-    def _prototypes(self, gene: Gene, failed: list[str]) -> Iterator[Start]:
+    def _prototypes(self, gene: Gene, seen: _Seen, failed: list[str]) -> Iterator[Start]:
         if "prototype" not in self.ways:
             return
         matches = self.library.matches(gene, self.similarity, self.own_formula)[:LOOKED_AT]
-        more = itertools.islice(self.library.regrouped(gene, self.similarity, self.own_formula), REGROUPED) if not matches else ()
-        for match in itertools.chain(matches, more):
-            settled = self._settled(gene, match)
-            if settled.reason:
-                failed.append(f"{match.parent}: {settled.reason}")
-            else:
-                yield Start(settled.parameters, "prototype", f"{match.parent} ({reduced_formula(gene_of(match.known).composition)})", match.score)
-
-    def _settled(self, gene: Gene, match: Match) -> Declashed:
-        """The known crystal at the volume of the gene, pushed where atoms are too near."""
-        p = scaled(match.parameters, self.volume(gene, match.known) / volume_of(match.known))
-        tight = tightness_of([p], self.contacts)[0]
-        return Declashed(p, tight, 0, "") if tight >= 0.80 else declash([p], self.contacts, growths=2)[0]
+        if not matches:
+            matches = list(itertools.islice(self.library.regrouped(gene, self.similarity, self.own_formula), REGROUPED))
+        for first in range(0, len(matches), CHUNK):
+            chunk = matches[first : first + CHUNK]
+            sized = [scaled(m.parameters, self.volume(gene, m.known) / volume_of(m.known)) for m in chunk]
+            for match, p, shape, tight in zip(chunk, sized, fingerprints(sized), tightness_of(sized, self.contacts), strict=True):
+                if seen.knows(shape):
+                    continue
+                if tight < TIGHTEST:
+                    pushed_apart = declash([p], self.contacts, growths=2)[0]
+                    if pushed_apart.reason:
+                        failed.append(f"{match.parent}: {pushed_apart.reason}")
+                        continue
+                    p = pushed_apart.parameters
+                seen.add(shape)
+                yield Start(p, "prototype", f"{match.parent} ({reduced_formula(gene_of(match.known).composition)})", match.score)
 
     # drawn placements
 
-    def _drawn(self, gene: Gene, seed: int, failed: list[str]) -> Iterator[Start]:
+    def _drawn(self, gene: Gene, seed: int, seen: _Seen, failed: list[str]) -> Iterator[Start]:
         if not {"coordinates", "declash"} & set(self.ways):
             return
-        for number in range(ROUNDS):
-            rng = numpy_stream(seed, "placement", gene.key, number)
-            learnt = self.network is not None and "coordinates" in self.ways
-            drawn = self._by_network(gene, rng) if learnt else [self._at_random(gene, rng) for _ in range(max(self.samples // 4, 1))]
+        fixed = gene.dof == 0 and crystal_system(gene.space_group) == "cubic"
+        samples = 1 if fixed else self.samples
+        for number in range(1 if fixed else ROUNDS):
+            rng, fresh = numpy_stream(seed, "placement", gene.key, number), False
+            learnt = "coordinates" in self.ways and self.network is not None
+            if not learnt and "declash" not in self.ways:
+                return
+            drawn = self._by_network(gene, samples, rng) if learnt else [self._at_random(gene, rng) for _ in range(max(samples // 4, 1))]
             scores = self._scores(drawn, learnt)
             best = [drawn[i] for i in np.argsort(scores, kind="stable")[:REFINED].tolist()]
             if learnt:
@@ -179,17 +194,24 @@ class Placer:
             good = [s.parameters for s in settled if not s.reason]
             failed += [s.reason for s in settled if s.reason]
             ranked = self._scores(good, learnt)
+            shapes = fingerprints(good)
             for i in np.argsort(ranked, kind="stable").tolist():
+                if seen.knows(shapes[i]):
+                    continue
+                seen.add(shapes[i])
+                fresh = True
                 yield Start(good[i], "coordinates" if learnt else "declash", "", -float(ranked[i]))
+            if good and not fresh:
+                return
 
-    def _by_network(self, gene: Gene, rng: np.random.Generator) -> list[Parameters]:
+    def _by_network(self, gene: Gene, samples: int, rng: np.random.Generator) -> list[Parameters]:
         """Samples in up to four of the settings in which the gene can be written, sites in random order."""
         told = gene.equivalents
         chosen = [told[i] for i in rng.choice(len(told), size=min(4, len(told)), replace=False).tolist()]
         prior, found = math.log(self.volume(gene, None)), []
         for k, one in enumerate(chosen):
             sites = [one.sites[i] for i in rng.permutation(len(one.sites)).tolist()]
-            count = self.samples // len(chosen) + (k < self.samples % len(chosen))
+            count = samples // len(chosen) + (k < samples % len(chosen))
             if count:
                 found += self.network.sample(one.space_group, sites, prior, count, rng)
         return [Parameters(p.space_group, p.lattice, tuple(sorted(p.sites))) for p in found]
@@ -218,25 +240,45 @@ class Placer:
         return total.numpy() / np.array([atoms_of(p) / lattice_points(p.space_group) for p in parameters])
 
 
-def fingerprint(parameters: Parameters) -> np.ndarray:
-    """(elements * NEIGHBOURS,) mean distances to the nearest neighbours of the atoms of each element, over (V/N)^(1/3): equal in every setting."""
-    moving = Moving.of([parameters])
+class _Seen:
+    """Geometries of one gene that have been handed out."""
+
+    def __init__(self):
+        self._shapes: list[np.ndarray] = []
+
+    def knows(self, shape: np.ndarray) -> bool:
+        return any(np.abs(shape - other).max() < ALIKE for other in self._shapes)
+
+    def add(self, shape: np.ndarray) -> None:
+        self._shapes.append(shape)
+
+
+def fingerprints(parameters: Sequence[Parameters]) -> list[np.ndarray]:
+    """(elements * NEIGHBOURS,) of each crystal: mean distances to the nearest neighbours of the atoms of each element, over (V/N)^(1/3), none above REACHED.
+
+    Equal in every setting and at every volume.
+    """
+    if not parameters:
+        return []
+    moving = Moving.of(parameters)
     orbits = moving.orbits
     frac, cell = moving.geometry(moving.values, torch.zeros_like(moving.lattice))
-    unit, factor = volume_of(parameters) ** (1 / 3), 1.7
-    while True:
-        pairs = neighbours(orbits, frac, cell, factor * unit)
-        if int(torch.bincount(pairs.orbit, minlength=len(orbits.first)).min()) >= NEIGHBOURS or factor > 6:
-            break
-        factor *= 1.3
-    distance = pairs.distances(orbits, frac, cell).numpy() / unit
-    species, weight = orbits.layout.species[orbits.first].numpy(), orbits.weight.numpy()
-    nearest = np.full((len(species), NEIGHBOURS), factor)
-    for k in range(len(species)):
-        found = np.sort(distance[pairs.orbit.numpy() == k])[:NEIGHBOURS]
-        nearest[k, : len(found)] = found
-    rows = [np.average(nearest[species == z], axis=0, weights=weight[species == z]) for z in np.unique(species)]
-    return np.concatenate(rows)
+    unit = (torch.linalg.det(cell) / orbits.layout.offsets.diff()) ** (1 / 3)
+    pairs = neighbours(orbits, frac, cell, REACHED * unit)
+    distance = (pairs.distances(orbits, frac, cell) / unit[orbits.owner[pairs.orbit]]).numpy()
+    orbit, owner = pairs.orbit.numpy(), orbits.owner.numpy()
+    order = np.lexsort((distance, orbit))
+    start = np.searchsorted(orbit[order], np.arange(len(owner)))
+    rank = np.arange(len(order)) - start[orbit[order]]
+    nearest = np.full((len(owner), NEIGHBOURS), REACHED)
+    kept = rank < NEIGHBOURS
+    nearest[orbit[order][kept], rank[kept]] = distance[order][kept]
+    species, weight, out = orbits.layout.species[orbits.first].numpy(), orbits.weight.numpy(), []
+    for i in range(len(parameters)):
+        rows = owner == i
+        z, w, d = species[rows], weight[rows], nearest[rows]
+        out.append(np.concatenate([w[z == e] @ d[z == e] / w[z == e].sum() for e in np.unique(z)]))
+    return out
 
 
 def crystals_of(starts: Sequence[Start]):

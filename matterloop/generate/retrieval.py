@@ -262,9 +262,16 @@ def parameters_of_rows(space_groups, sites, lattices, values) -> list[Parameters
 
 @cache
 def shipped_library() -> Library:
-    """The crystals of the shipped reference table that our engine has relaxed."""
-    from ..archive.shipped import read_table
+    """The published crystals of the shipped tables as our engine has relaxed them; own random and substituted ones are no prototypes."""
+    from ..archive.shipped import list_shipped, read_table
 
     frame = read_table("compounds_chgnet", columns=["material_id", "relaxed_space_group", "sites", "lattice", "parameters"])
     frame = frame[frame.lattice.notna() & (frame.relaxed_space_group > 0)]
-    return Library(parameters_of_rows(frame.relaxed_space_group, frame.sites, frame.lattice, frame.parameters), frame.material_id.tolist())
+    found = parameters_of_rows(frame.relaxed_space_group, frame.sites, frame.lattice, frame.parameters)
+    names = frame.material_id.tolist()
+    if "genes_chgnet" in list_shipped():
+        more = read_table("genes_chgnet", columns=["id", "source", "status", "space_group", "sites", "lattice", "parameters"])
+        more = more[(more.status == "converged") & ~more.source.astype(str).str.startswith("own")]
+        found += parameters_of_rows(more.space_group, more.sites, more.lattice, more.parameters)
+        names += more.id.tolist()
+    return Library(found, names)

@@ -83,7 +83,7 @@ def test_reading_token_by_token_is_reading_at_once(network):
     total, full = torch.zeros(len(GENES)), torch.zeros(len(GENES), 27, dtype=torch.bool)
     for step in range(int(batch.counts.max()) + 1):
         h, past = network.run((token + network.progress(used, asked))[:, None], past)
-        logits = network.place_logits(h, batch.group, places)[:, 0].masked_fill(torch.nn.functional.pad(full, (0, 1)), -1e9)
+        logits = network.place_logits(h, batch.group, network.offers(places))[:, 0].masked_fill(torch.nn.functional.pad(full, (0, 1)), -1e9)
         here = step < batch.counts
         at = batch.place[:, min(step, batch.place.shape[1] - 1)]
         slot = at - network.slots[batch.group][:, 0]
@@ -131,7 +131,7 @@ def _end_chance(network, batch):
     used = torch.cat([torch.zeros(1, 1, WIDTH), step.cumsum(1)], 1)
     tokens = torch.cat([torch.stack([network.condition_token(asked), network.group_token(batch.group)], 1), places[batch.place] + network.element(batch.element)], 1)
     h, _ = network.run(tokens + torch.cat([torch.zeros_like(tokens[:, :1]), network.progress(used, asked)], 1))
-    return float(torch.softmax(network.place_logits(h[:, 1:], batch.group, places)[0, -1], -1)[-1])
+    return float(torch.softmax(network.place_logits(h[:, 1:], batch.group, network.offers(places))[0, -1], -1)[-1])
 
 
 def drawn(network, rules, count=64, seed=0, **more):
@@ -163,8 +163,9 @@ def test_a_composition_is_exact_and_never_ends_dead(network, formula, atoms):
 
 def test_neutral_genes_balance(network):
     ask = Ask(n_elements=(2, 3), atoms=(2, 16))
-    out = drawn(network, Rules.of(ask, neutral=True), 200)
-    assert len(out.finished) > 120 and all(is_charge_neutral(g.composition) for g in out.finished)
+    insisted, dropped = (drawn(network, Rules.of(ask, neutral=True), 200, insist=insist) for insist in (True, False))
+    assert len(insisted.finished) > 120 and len(dropped.finished) > 10
+    assert all(is_charge_neutral(g.composition) for g in (*insisted.finished, *dropped.finished))
     plain = drawn(network, Rules.of(ask), 200)
     assert not all(is_charge_neutral(g.composition) for g in plain.finished)
 
