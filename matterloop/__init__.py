@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "discover": "app.discover", "resume": "app.discover", "show": "app.discover",
-    "energy": "app.verbs", "relax": "app.verbs", "hull": "app.verbs", "generate": "app.verbs", "judge": "app.verbs", "models": "app.verbs", "doctor": "app.verbs",
+    "energy": "app.verbs", "relax": "app.verbs", "hull": "app.verbs", "generate": "app.verbs", "judge": "app.judging", "models": "app.verbs", "doctor": "app.verbs",
     "check": "app.verbs", "understand": "campaign.wish", "Crystals": "crystal.state", "Ask": "archive.records", "Limit": "archive.records",
     "read": "crystal.formats", "load": "base.registry", "data_list": "archive.sources", "data_get": "archive.sources", "data_path": "archive.sources",
 }

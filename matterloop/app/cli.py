@@ -320,25 +320,42 @@ def generate(
 
 
 @app.command()
-def judge(files: Annotated[list[str], typer.Argument(help="a folder or structure files")], json_: Json = False,
-          no_reference: Annotated[bool, typer.Option("--no-reference", help="skip novelty")] = False, second_opinion: Second = "",
-          second_reference: SecondReference = "") -> None:
-    """Valid, unique and novel shares of structures from any generator; with a second opinion what passed is measured on two hulls."""
-    from ..campaign.watch import Watch
+def judge(
+    files: Annotated[list[str], typer.Argument(help="a folder or structure files")],
+    no_relax: Annotated[bool, typer.Option("--no-relax", help="judge the structures as submitted")] = False,
+    no_reference: Annotated[bool, typer.Option("--no-reference", help="skip novelty, and stability, which is gated by it")] = False,
+    no_suite: Annotated[bool, typer.Option("--no-suite", help="skip the CDVAE suite and the statistics")] = False,
+    work: Annotated[str | None, typer.Option(help="folder that keeps the relaxations, so that a stopped or killed run goes on; runs/judge-NAME by default")] = None,
+    potential: Potential = "chgnet", executor: Annotated[str | None, typer.Option("--executor", help="where relaxations run, as for discover; processes of this machine for many structures by default")] = None,
+    max_atoms: MaxAtoms = 500, second_opinion: Second = "", second_reference: SecondReference = "", quiet: bool = False, json_: Json = False,
+) -> None:
+    """Valid, unique, novel and (meta)stable shares of structures from any generator, with intervals, and the CDVAE suite."""
     from .asking import second_asked
-    from .verbs import judge as run
-    from .verbs import rate
+    from .judging import judge as run
+    from .judging import default_work, rate
+    from .progress import watching
 
-    result = run(files[0] if len(files) == 1 else files, reference=not no_reference, second_opinion=second_asked(second_opinion, second_reference), watch=Watch(note=say))
+    folder = work or (None if no_relax else str(default_work(files)))
+    with watching(quiet) as watch:
+        result = run(files[0] if len(files) == 1 else files, reference=not no_reference, relaxed=not no_relax, suite=not no_suite, work=folder, potential=potential, executor=executor,
+                     max_atoms=max_atoms, second_opinion=second_asked(second_opinion, second_reference), watch=watch)
     if json_:
         emit([result], True)
-    else:
+    elif result["finished"]:
         emit([{k: v for k, v in r.items() if k != "reasons"} | ({"why": "; ".join(f"{x['check']}: {x['note'] or x['value']}" for x in r["reasons"] if not x["passed"])}
                                                                 if "reasons" in r else {}) for r in result["crystals"]],
-             False, ("file", "formula", "valid", "unique", "novel", *(("energy_above_hull", "second_energy_above_hull") if second_opinion else ()), "why"))
+             False, ("file", "formula", "space_group", "valid", "unique", "novel", "metasun", "sun", "energy_above_hull", *(("second_energy_above_hull",) if second_opinion else ()), "why"))
         say(f"{result['total']} given: {rate(result)}")
+        if suite := result.get("cdvae"):
+            say(f"CDVAE suite, as submitted: structures valid {suite['structure_valid']:.1%}, compositions {suite['composition_valid']:.1%}, COV-R {suite['cov_recall']:.1%}, "
+                f"COV-P {suite['cov_precision']:.1%}; --json says more, and what stands in for parts of the original")
         if second := result.get("second_opinion"):
             say(f"second opinion, {second_opinion} on its own hull: {len(second['agree'])} of {second['judged']} that the first puts within 0.1 eV/atom agree")
+    for error in (r for r in result["crystals"] if "error" in r):
+        say(f"not read: {error['file']}: {error['error']}")
+    if not result["finished"]:
+        say(f"not finished: {result['relaxed']} of {result['total'] - result['unreadable']} relaxed and kept in {folder}; the same command goes on")
+        raise typer.Exit(130)
     finish(result["crystals"])
 
 

@@ -25,7 +25,7 @@ MAX_ATOMS = 500  # of one structure; a larger one may need more memory than ther
 STRUCTURE_FILES = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz")
 
 
-def _read(source: Source, watch: Watch, max_atoms: int = MAX_ATOMS) -> tuple[Crystals | None, list[str], list[dict]]:
+def read_source(source: Source, watch: Watch, max_atoms: int = MAX_ATOMS) -> tuple[Crystals | None, list[str], list[dict]]:
     """Crystals, their names, and one dict for every input that could not be read; what a reader changed is told to `watch.note`."""
     from ..crystal.state import Crystals
 
@@ -80,7 +80,7 @@ def _formula(crystal: Crystals) -> str:
 
 def energy(source: Source, *, potential: str = "chgnet", max_atoms: int = MAX_ATOMS, watch: Watch = Watch()) -> list[dict[str, Any]]:
     """Energy (eV), forces (eV/Å), stress (GPa, tension positive) and magnetic moments (muB) of structures as they stand."""
-    crystals, names, errors = _read(source, watch, max_atoms)
+    crystals, names, errors = read_source(source, watch, max_atoms)
     if crystals is None:
         return errors
     oracle = load(potential, role="potential")
@@ -106,7 +106,7 @@ def relax(source: Source, *, out: str | Path | None = None, fmax: float = 0.05, 
 
     if not math.isfinite(pressure):
         raise BadInput(f"the pressure is {pressure}; a number in GPa is wanted", "relax")
-    crystals, names, errors = _read(source, watch, max_atoms)
+    crystals, names, errors = read_source(source, watch, max_atoms)
     if crystals is None:
         return errors
     oracle = load(potential, role="potential")
@@ -179,7 +179,7 @@ def hull(source: Source, *, potential: str = "chgnet", reference: str | Path = "
     from ..measure.corrections import for_hull, hull_scheme, refuse_other
     from ..measure.own_reference import user_reference
 
-    crystals, names, errors = _read(source, watch, max_atoms)
+    crystals, names, errors = read_source(source, watch, max_atoms)
     if crystals is None:
         return errors
     oracle = load(potential, role="potential")
@@ -256,75 +256,6 @@ def generate(ask, *, count: int = 10, seed: int = 0, generator: str = "substitut
         rows.append({"key": c.key, "formula": _formula(c.crystal), "atoms": c.crystal.atoms, "source": c.source, "parents": list(c.parents),
                      "about": {k: v for k, v in c.about.items()}, "out": str(folder / f"{c.key}.cif") if folder is not None else None})
     return rows
-
-
-def judge(source: Source, *, reference: bool = True, second_opinion: Asked | str | None = None, potential: str = "chgnet", limit: float = 0.1,
-          watch: Watch = Watch()) -> dict[str, Any]:
-    """Valid, unique and novel of a folder or files from any generator, in the order of their names, without relaxing them.
-
-    Gated: only valid crystals are compared with one another, only unique ones with the known phases. Shares are of all inputs given, unreadable
-    ones included as not valid; each with its 95 % Wilson interval. With `second_opinion` what passed is relaxed and measured on the hulls of `potential` and
-    of the second one as `hull` does, and `second_opinion` of the answer says how far they agree at `limit` (eV/atom). `crystals` holds one dict for every input, errors with file, row and field.
-    BadInput for a folder without structure files.
-    """
-    from ..campaign.judging import known_phases
-    from ..judge.chemistry_sense import ChemistrySense
-    from ..judge.sun import Sun, describe
-
-    if isinstance(source, (str, Path)) and Path(source).is_dir():
-        source = sorted(p for p in Path(source).iterdir() if p.suffix.lower() in STRUCTURE_FILES)
-        if not source:
-            raise BadInput(f"holds no structure files ({', '.join(STRUCTURE_FILES)})", "judge")
-    watch.stage("read", 0)
-    crystals, names, errors = _read(source, watch)
-    rows: list[dict[str, Any]] = []
-    agreement: dict[str, Any] = {}
-    if crystals is not None:
-        crystals, sun, known = crystals.bare(), Sun(), known_phases() if reference else None
-        watch.stage("judge", len(crystals))
-        for name, one, sense in zip(names, crystals, ChemistrySense().judge(crystals), strict=True):
-            rows.append({"file": name, "formula": _formula(one), "valid": all(r.passed for r in sense), "unique": None, "novel": None, "reasons": list(sense)})
-        valid = [i for i, row in enumerate(rows) if row["valid"]]
-        described = describe(crystals[valid], [names[i] for i in valid], sun.symprec) if valid else []
-        for done, (i, one, unique) in enumerate(zip(valid, described, sun.uniques(described), strict=True), 1):
-            rows[i]["unique"] = unique.passed
-            rows[i]["reasons"].append(unique)
-            if known is not None and unique.passed:
-                novel = sun.novel(one, known)
-                rows[i]["novel"] = novel.passed
-                rows[i]["reasons"].append(novel)
-            watch.advance("judge", done)
-        if second_opinion:
-            agreement = _both(rows, crystals, potential, second_opinion, limit, watch)
-        for row in rows:
-            row["reasons"] = [{"check": r.check, "value": r.value, "limit": r.limit, "unit": r.unit, "passed": r.passed, "note": r.note} for r in row["reasons"]]
-    total = len(names) + len(errors)
-    counts = {kind: sum(bool(row[kind]) for row in rows) for kind in ("valid", "unique", *(("novel",) if reference else ()))}
-    return {"total": total, "unreadable": len(errors), "counts": counts, **{k: n / total if total else math.nan for k, n in counts.items()},
-            "intervals": {k: wilson(n, total) for k, n in counts.items()}, "crystals": rows + errors,
-            **({"second_opinion": agreement} if second_opinion else {})}
-
-
-def _both(rows: list[dict], crystals: Crystals, potential: str, second_opinion: Asked | str, limit: float, watch: Watch) -> dict[str, Any]:
-    """Measure what passed on two hulls, put the numbers into its rows, and compare: see campaign.second_opinion.compared."""
-    from ..campaign.second_opinion import compared
-
-    chosen = [i for i, row in enumerate(rows) if row["valid"] and row["unique"] and row["novel"] is not False]
-    found = hull(crystals[chosen], potential=potential, second_opinion=second_opinion, limit=limit, watch=watch) if chosen else []
-    for i, one in zip(chosen, found, strict=True):
-        rows[i] |= {k: v for k, v in one.items() if k not in ("file", "formula")}
-    first = {rows[i]["file"]: rows[i]["energy_above_hull"] for i in chosen if rows[i].get("energy_above_hull", math.inf) <= limit}
-    return compared(first, {rows[i]["file"]: rows[i]["second"] for i in chosen if "second" in rows[i]})
-
-
-def wilson(hits: int, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % interval of a share, Wilson, J. Am. Stat. Assoc. 22, 209 (1927)."""
-    if not total:
-        return (0.0, 1.0)
-    p, n = hits / total, total
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return (max(0.0, middle - half), min(1.0, middle + half))
 
 
 def models(role: str | None = None) -> list[dict[str, Any]]:
@@ -404,8 +335,3 @@ def doctor() -> list[dict[str, Any]]:
     for what, test in (("universal potential", weights), ("shipped tables", tables), ("data sets", data), ("working folder", disk), ("compute", threads)):
         probe(what, test)
     return rows
-
-
-def rate(results: Mapping[str, Any]) -> str:
-    """One line of the shares of a `judge` answer."""
-    return ", ".join(f"{k} {results[k]:.1%} [{a:.1%}, {b:.1%}]" for k, (a, b) in results["intervals"].items())

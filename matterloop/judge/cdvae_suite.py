@@ -25,6 +25,7 @@ from ..crystal.segments import segment_min
 from ..crystal.state import Crystals
 from ..represent.crystal_nn import fingerprints
 from ..represent.magpie import of_counts
+from ..represent.wyckoff_gene import Gene
 from .chemistry_sense import MOST_IMAGES, charge_balanced
 from .intervals import bootstrap, share_interval
 
@@ -294,3 +295,12 @@ def mp20_test() -> tuple[Features, Scaler]:
     test = Features(len(counts), ones * FARTHEST, ones * FARTHEST, ones * np.inf, held["composition_valid"], held["structure"].astype(np.float64), of_counts(counts),
                     held["density"].astype(np.float64), (counts > 0).sum(1), held["energy"].astype(np.float64), {})
     return test, Scaler(held["scaler_mean"], held["scaler_deviation"])
+
+
+@cache
+def mp20_test_genes() -> tuple[Gene | None, ...]:
+    """Wyckoff genes, within 0.1 Å, of the structures of `mp20_test`."""
+    from ..archive import shipped
+
+    lines = shipped.read_arrays("cdvae_mp20")["genes"].tobytes().decode().split("\n")
+    return tuple(Gene.parse(line) if line else None for line in lines)

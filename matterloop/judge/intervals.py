@@ -35,9 +35,16 @@ def bootstrap(values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray] 
 
 
 def share_interval(hits: int, total: int, *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> tuple[float, float]:
-    """(low, high) of a share, `hits` of `total`: as `bootstrap` of ones and zeros, whose sum is binomial. (0, 1) for no structures."""
+    """(low, high) of a share, `hits` of `total`: as `bootstrap` of ones and zeros, whose sum is binomial. (0, 1) for no structures.
+
+    Where none or all hit, resampling cannot say how far the share may be from what was seen; the open end is then the exact one of C. J. Clopper, E. S. Pearson,
+    Biometrika 26, 404 (1934).
+    """
     if not total:
         return 0.0, 1.0
-    drawn = numpy_stream(seed, "bootstrap", "share").binomial(total, hits / total, resamples) / total
     rest = (1 - level) / 2
+    if hits in (0, total):
+        reach = rest ** (1 / total)
+        return (0.0, 1 - reach) if not hits else (reach, 1.0)
+    drawn = numpy_stream(seed, "bootstrap", "share").binomial(total, hits / total, resamples) / total
     return tuple(float(x) for x in np.quantile(drawn, [rest, 1 - rest]))
