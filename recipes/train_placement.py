@@ -22,13 +22,15 @@ import numpy as np
 import torch
 
 from matterloop.archive.shipped import SHIPPED, read_table, write_card
-from matterloop.archive.sources import load_frame
+from matterloop.archive.sources import data_path, load_frame
 from matterloop.base.seeds import numpy_stream
 from matterloop.crystal.composition import reduced
 from matterloop.crystal.formats import read_table as read_crystals
+from matterloop.crystal.lattice import free_parameters as lattice_values
+from matterloop.crystal.space_groups import crystal_system
 from matterloop.crystal.symmetry import analyse
-from matterloop.crystal.wyckoff import Parameters, free_parameters
-from matterloop.generate.declash import Moving, contact_of_pairs, declash, neighbours, overlap
+from matterloop.crystal.wyckoff import Parameters, free_parameters, position
+from matterloop.generate.declash import Moving, declash, neighbours
 from matterloop.generate.placement_network import REACH, PlacementNetwork, batch_of, retold, save, shape_of
 from matterloop.generate.random_search import random_cell
 from matterloop.generate.retrieval import atoms_of, gene_of, parameters_of_rows, volume_of
@@ -40,8 +42,8 @@ CLOSE = 24  # crystals of a batch that closeness learns from
 LARGEST = 64  # atoms of a conventional cell for those
 DECOYS = 2
 SITES = 24
+RETOLD = 0.1  # share told with another origin; more leaves the coordinates of a short training uniform
 RATE = 1.5e-3
-EPOCHS = 40  # after which the rate has come down, unless minutes end first
 
 
 def test_formulas() -> set:
@@ -51,9 +53,6 @@ def test_formulas() -> set:
 
 def of_file(name: str) -> list[Parameters]:
     """Free parameters of the crystals of a file of MP-20, symmetry within 0.1 Å."""
-    from matterloop.archive.sources import data_path
-    from matterloop.represent.wyckoff_gene import Gene  # noqa: F401
-
     crystals = read_crystals(data_path("mp20_biternary_val_test", name)).crystals.bare()
     return [p for s in analyse(crystals, 0.1, on_error="keep") if not isinstance(s, Exception) for p in free_parameters(s)]
 
@@ -72,9 +71,6 @@ def crystals_of(data: str) -> list[Parameters]:
 
 def redrawn(p: Parameters, rng: np.random.Generator) -> Parameters:
     """Random coordinates in a random cell of nearly the right volume."""
-    from matterloop.crystal.lattice import free_parameters as lattice_values
-    from matterloop.crystal.space_groups import crystal_system
-
     cell = torch.from_numpy(random_cell(p.space_group, volume_of(p) * atoms_of(p) * math.exp(0.06 * rng.normal()), rng))
     same = rng.random() < 0.4  # a third keep the lattice: coordinates alone must be told apart
     lattice = p.lattice if same else tuple(lattice_values(cell, crystal_system(p.space_group)).tolist())
@@ -130,12 +126,10 @@ class Data:
         """(lattice, coordinates) minus ln probability per crystal."""
         told = []
         for i in rows.tolist():
-            p = retold(self.known[i], rng)
+            p = self.known[i] if rng.random() > RETOLD else retold(self.known[i], rng)
             told.append(Parameters(p.space_group, p.lattice, tuple(p.sites[k] for k in rng.permutation(len(p.sites)))))
         batch = batch_of([p.space_group for p in told], [p.sites for p in told], self.prior[rows].tolist())
         values = torch.zeros(*batch.place.shape, 3)
-        from matterloop.crystal.wyckoff import position
-
         for b, p in enumerate(told):
             for s, (letter, _, v) in enumerate(p.sites):
                 values[b, s, list(position(p.space_group, letter).free)] = torch.tensor(v, dtype=torch.float32)
@@ -225,7 +219,7 @@ def train(folder: Path, known: list[Parameters], minutes: float) -> None:
         with torch.no_grad():
             for k, v in network.state_dict().items():
                 average[k].lerp_(v, 1 - share) if v.dtype.is_floating_point else average[k].copy_(v)
-        sums.append([float(lattice), float(coordinates), float(close), first])
+        sums.append([lattice.item(), coordinates.item(), close.item(), first])
         if step % 50 == 0:
             print(step, f"{step * BATCH / len(rows):.2f} epochs", f"{(spent + time.time() - begun) / 60:.1f} min", np.round(np.mean(sums[-50:], 0), 3).tolist(), flush=True)
         if time.time() - saved > 180:
