@@ -42,6 +42,7 @@ NEIGHBOURS = 12  # whose distances are compared
 REACHED = 2.0  # (V/N)^(1/3) within which they are looked for
 CHUNK = 6  # known crystals looked at together
 REFINED = 6  # drawn placements of a round that are pushed
+FIELD_STEPS = 40  # along closeness and overlap
 ROUNDS = 3  # of drawing; each may give REFINED starts
 
 Volume = Callable[[Gene, Parameters | None], float]
@@ -131,7 +132,12 @@ class Placer:
         if max(z for _, z in gene.sites) > shipped_volume.MAX_Z and self.volume is predicted_volume:
             return Placed((), f"the volume of crystals with {symbol(max(z for _, z in gene.sites))} is not known")
         failed: list[str] = []
-        found = list(itertools.islice(self._handed(gene, self._starts(gene, seed, failed)), max(count, 0)))
+        found: list[Start] = []
+        try:
+            for start in itertools.islice(self._handed(gene, self._starts(gene, seed, failed)), max(count, 0)):
+                found.append(start)
+        except BadInput as error:  # a cell too flat to list its neighbours
+            failed.append(str(error))
         return Placed(tuple(found), "" if len(found) >= count else failed[-1] if failed else "no further placement that differs")
 
     def _handed(self, gene: Gene, starts: Iterator[Start]) -> Iterator[Start]:
@@ -189,7 +195,7 @@ class Placer:
             scores = self._scores(drawn, learnt)
             best = [drawn[i] for i in np.argsort(scores, kind="stable")[:REFINED].tolist()]
             if learnt:
-                best = pushed(best, self.contacts, field=self._field, field_reach=REACH)
+                best = pushed(best, self.contacts, steps=FIELD_STEPS, field=self._field, field_reach=REACH)
             settled = declash(best, self.contacts)
             good = [s.parameters for s in settled if not s.reason]
             failed += [s.reason for s in settled if s.reason]
