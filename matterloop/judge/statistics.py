@@ -34,7 +34,7 @@ def jensen_shannon(a: Mapping[Hashable, float], b: Mapping[Hashable, float]) -> 
     p, q = _shares(a, b)
     middle = (p + q) / 2
     entropy = lambda x: -float((x[x > 0] * np.log2(x[x > 0])).sum())
-    return max(0.0, entropy(middle) - (entropy(p) + entropy(q)) / 2)
+    return float("nan") if np.isnan(middle).any() else max(0.0, entropy(middle) - (entropy(p) + entropy(q)) / 2)
 
 
 def chi_square(a: Mapping[Hashable, float], b: Mapping[Hashable, float]) -> float:
