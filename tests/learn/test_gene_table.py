@@ -10,8 +10,8 @@ from matterloop.base.errors import BadInput, Missing
 from matterloop.crystal.composition import compositions, reduced
 from matterloop.crystal.wyckoff import Parameters, free_parameters, from_parameters
 from matterloop.learn.gene_table import GeneTable, of_compounds, read_rows
-from matterloop.measure.labelled_genes import labelled, shipped_genes
-from matterloop.measure.reference import reference_crystals, reference_hull
+from matterloop.measure.labelled_genes import covered, labelled, shipped_genes
+from matterloop.measure.reference import coverage, reference_crystals, reference_hull
 from matterloop.represent.wyckoff_gene import gene
 
 SALT = {"id": "mp-1", "source": "mp", "status": "converged", "space_group": 225, "sites": "Na_a.Cl_b", "lattice": [5.7], "parameters": [], "gene": "225:Na_a.Cl_b", "energy_per_atom": -3.5}
@@ -227,3 +227,10 @@ def test_candidates_of_a_run_are_labelled_like_shipped_rows():
     rows = some(table, 5)
     again = labelled([table.ids[i] for i in rows], "own_random", [table.parameters[i] for i in rows], table.energy[rows])
     assert again.formation_energy == pytest.approx(table.formation_energy[rows], abs=1e-9) and again.above_hull == pytest.approx(table.above_hull[rows], abs=1e-9)
+
+
+def test_coverage_says_where_the_hull_lacks_phases():
+    table = shipped_genes().take(some(shipped_genes(), 30))
+    shares = covered(GeneTable.join([table, table.take([0])]))
+    assert shares[-1] == shares[0] and 0 < (shares == 1).mean() < 1
+    assert shares[:3].tolist() == [coverage(g.composition)[0] for g in table.genes()[:3]]
