@@ -17,7 +17,7 @@ from ..base.errors import BadInput
 from ..base.registry import Card, load
 from ..base.seeds import derive
 from ..crystal.state import Crystals
-from ..generate.proposal import Generator, load_generator
+from ..generate.proposal import Generator, Recalls, load_generator
 from ..measure.flight import RelaxedOne
 from ..potential.oracle import Oracle, steady
 from .cost import Meter
@@ -276,6 +276,8 @@ class Campaign:
         mine = set(self.state.rounds[turn])
         verdicts = [v for k, v in self.state.judged.items() if k in mine]
         for generator in self.generators.values():
+            if isinstance(generator, Recalls):
+                generator.recall(self.proposed(self.state.rounds[turn]))
             generator.observe(verdicts)
         if turn not in self.state.observed:
             self.log("observed", {"round": turn})

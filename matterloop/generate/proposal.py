@@ -40,6 +40,15 @@ class Generator(Protocol):
         ...
 
 
+@runtime_checkable
+class Recalls(Protocol):
+    """A generator that learns from the candidates themselves and not from their keys alone."""
+
+    def recall(self, candidates: list[Candidate]) -> None:
+        """Hear what the keys of the next verdicts stand for; campaigns call it before `observe`, for rounds of earlier sessions too."""
+        ...
+
+
 def load_generator(name: str, **options) -> Generator:
     """The generator or search called `name`, both of which propose; Missing with the nearest names otherwise."""
     return load(name, role=("generator", "search"), **options)

@@ -26,6 +26,7 @@ from ..crystal.wyckoff import from_parameters
 from ..crystal.symmetry import Symmetry, analyse
 from ..represent.wyckoff_gene import Gene, gene as gene_of_crystal
 from .gene_constraints import Rules, fits
+from .gene_learning import Learner, Lesson, reward_of
 from .gene_network import Conditions, GeneNetwork
 from .gene_sampling import Outline, sample
 from .gene_vocabulary import vocabulary
@@ -66,6 +67,7 @@ class WyckoffTransformer:
     novel        genes of the reference and the training set stay behind
     neutral      oxidation states must be able to balance
     starts       geometries proposed of one gene at most, best first
+    learn        "policy" or "imitation": verdicts change the network from round to round (gene_learning.py); "": they do not
     block        genes drawn together, each block from a stream of its own, so that a longer proposal begins with the shorter one
     network      "shipped", "small" (untrained, for tests) or a network; placer, screens: other parts than the shipped ones
 
@@ -76,22 +78,32 @@ class WyckoffTransformer:
 
     def __init__(
         self, above_hull: float | None = 0.0, guidance: float = 2.0, temperature: float = 1.0, share: float = 0.25, limit: float = 0.1, novel: bool = True,
-        neutral: bool = True, starts: int = 1, block: int = 512, network: GeneNetwork | Literal["shipped", "small"] = "shipped",
+        neutral: bool = True, starts: int = 1, learn: Literal["", "policy", "imitation"] = "", block: int = 512, network: GeneNetwork | Literal["shipped", "small"] = "shipped",
         placer: Placer | None = None, screens: Sequence[Screen] | None = None,
     ):
         if not 0 < share <= 1 or block < 1 or starts < 1:
             raise BadInput(f"share {share}, block {block}, starts {starts}: wanted are a share above 0 and at most 1, the others at least 1", self.name)
         self.above_hull, self.guidance, self.temperature, self.share, self.limit = above_hull, guidance, temperature, share, limit
         self.novel, self.neutral, self.starts, self.block = novel, neutral, starts, block
-        self._network, self._placer, self._screens = network, placer, screens
+        self._network, self._placer, self._screens, self.learn = network, placer, screens, learn
+        self._genes: dict[str, Gene] = {}
+        self.lessons: list[Lesson] = []
         self.report: dict[str, Any] = {}
 
-    @cached_property
+    @property
     def network(self) -> GeneNetwork:
-        """The network that writes."""
+        """The network that writes: as trained, or as far as it has learnt."""
+        return self._learner.network if self.learn else self._trained
+
+    @cached_property
+    def _trained(self) -> GeneNetwork:
         if self._network == "small":
             return GeneNetwork(32, 2, 2, dropout=0.0)
         return shipped_network() if self._network == "shipped" else self._network
+
+    @cached_property
+    def _learner(self) -> Learner:
+        return Learner(self._trained, self.learn)
 
     @cached_property
     def placer(self) -> Placer:
@@ -100,8 +112,19 @@ class WyckoffTransformer:
 
         return self._placer if self._placer is not None else Placer()
 
+    def recall(self, candidates: list[Candidate]) -> None:
+        """Hear which genes the keys of coming verdicts stand for; needed for candidates of an earlier session only."""
+        if self.learn:
+            self._genes |= {c.key: Gene.parse(c.about["gene"]) for c in candidates if c.source == self.name}
+
     def observe(self, verdicts: list[Verdict]) -> None:
-        """Verdicts change nothing: this generator does not learn while it is used."""
+        """With `learn` a lesson on the genes of these verdicts: reward by the energy above the hull, none for what fails another check; else nothing."""
+        if not self.learn:
+            return
+        heard = [v for v in verdicts if v.key in self._genes]
+        if heard:
+            conditions = self._conditions(Ask(), 1)
+            self.lessons.append(self._learner.hear([self._genes[v.key] for v in heard], [_reward(v) for v in heard], conditions))
 
     def propose(self, ask: Ask, count: int, seed: int) -> list[Candidate]:
         """At most `count` candidates of distinct genes and geometries; fewer when nothing new comes. BadInput for an ask that nothing can fulfil."""
@@ -114,6 +137,8 @@ class WyckoffTransformer:
             made = self._candidate(ask, one, chance, start, seed, len(found))
             if made is not None:
                 found.append(made)
+                if self.learn:
+                    self._genes[made.key] = one
             if len(found) >= count:
                 break
         return found
@@ -258,6 +283,13 @@ class WyckoffTransformer:
         if chance is not None:
             about["chance_near_hull"] = round(chance, 4)
         return Candidate(f"{self.name}-{seed}-{place}", crystal, self.name, (start.parent,) if start.parent else (), seed, about)
+
+
+def _reward(verdict: Verdict) -> float:
+    if any(not r.passed for r in verdict.reasons if r.check != "energy_above_hull"):
+        return 0.0
+    above = verdict.reason("energy_above_hull")
+    return float(reward_of(np.array([float("nan") if above is None else above.value]))[0])
 
 
 def _middle(low: float | None, high: float | None) -> float | None:
