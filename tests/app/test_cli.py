@@ -110,7 +110,7 @@ def test_judge_counts_the_bad_among_all(run, salt, tmp_path):
     write_cif(SALT, folder / "a.cif")
     write_cif(SALT.rotated(__import__("torch").eye(3)), folder / "b.cif")
     (folder / "c.cif").write_text("nonsense")
-    code, out, _ = run("judge", folder, "--json")
+    code, out, _ = run("judge", folder, "--json", "--work", tmp_path / "work")
     row = rows(out)[0]
     assert code == 1 and row["total"] == 3 and row["valid"] == pytest.approx(2 / 3) and row["unique"] == pytest.approx(1 / 3) and row["novel"] == 0
     assert row["intervals"]["valid"][0] < 2 / 3 < row["intervals"]["valid"][1]
