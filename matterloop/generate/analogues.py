@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,9 +39,8 @@ class Member:
 
     species     atomic number of each slot; slots by rising count, then atomic number
     cell (3, 3) rows in Å, frac (atoms, 3), slot (atoms,), orbit (atoms,) int
-    gene        key of its Wyckoff gene with slot i as the element of number i + 1
-    formula     reduced composition
-    parent      how it came about: "" as published, else the change made to a known crystal
+    gene        key of its Wyckoff gene with slot i as the element of number i + 1; "" where not looked for
+    change      how it came about: "" as published, else what was made of a known crystal
     """
 
     name: str
@@ -170,7 +170,7 @@ class Analogues:
     member (E,)          index into `members`
     orders (E, k)        slot of the member that takes the role of each slot
     species (E, k)       the member's element in each role
-    kind (E,)            equal for equal genes (slots as elements)
+    kind (E,)            equal for equal genes (slots as elements); a number of its own where no gene is told
     geometry (E, D)      distances by pairs of slots, weighed so that the Euclidean distance is a root mean square over atoms
     """
 
@@ -203,13 +203,15 @@ def analogues(pattern: Pattern, held: Sequence[Member]) -> Analogues:
     """The analogues among `held`, whose counts are all `pattern`."""
     orders, k = orders_of(pattern), len(pattern)
     named: dict[tuple[str, tuple[int, ...]], str] = {}
-    keys, numbers = [], {}
+    keys: list[int] = []
+    numbers: dict[Any, int] = {}
     weight = np.sqrt(np.array(pattern) / sum(pattern) / (k * NEAREST))[:, None, None]
     rows = [(i, o) for i in range(len(held)) for o in orders]
     for i, o in rows:
-        if (held[i].gene, o) not in named:
-            named[held[i].gene, o] = Gene.parse(held[i].gene).substituted({s + 1: role + 1 for role, s in enumerate(o)}).key
-        keys.append(numbers.setdefault(named[held[i].gene, o], len(numbers)))
+        text = held[i].gene
+        if text and (text, o) not in named:
+            named[text, o] = Gene.parse(text).substituted({s + 1: role + 1 for role, s in enumerate(o)}).key
+        keys.append(numbers.setdefault(named[text, o] if text else (i, o), len(numbers)))
     geometry = np.array([(held[i].distances[np.ix_(o, o)] * weight).reshape(-1) for i, o in rows], dtype=np.float32).reshape(len(rows), -1)
     return Analogues(pattern, tuple(held), np.array([i for i, _ in rows]), np.array([o for _, o in rows]).reshape(-1, k),
                      np.array([[held[i].species[s] for s in o] for i, o in rows]).reshape(-1, k), np.array(keys), geometry)
@@ -226,8 +228,8 @@ def by_pattern(held: Iterable[Member]) -> dict[Pattern, list[Member]]:
 def recoloured(pattern: Pattern, held: Sequence[Member], most: int = 6) -> list[Member]:
     """Members of other patterns with as many atoms, made to fit: two slots merged into one, or whole orbits of a slot split off into a slot of their own.
 
-    A merged slot counts as its element of more atoms; both parts of a split one as the element that was there. Genes are those of the geometry with its
-    new slots; the space group is left as it was. At most `most` splits of one member.
+    A merged slot counts as its element of more atoms; both parts of a split one as the element that was there. Their genes are not looked for. At most
+    `most` splits of one member.
     """
     found = []
     for m in held:
@@ -270,10 +272,5 @@ def _relabelled(m: Member, label: np.ndarray, species: Sequence[int], change: st
     main = {s: int(np.bincount(np.array([m.species[i] for i in m.slot[label == s]])).argmax()) for s in counts}
     order = sorted(counts, key=lambda s: (counts[s], main[s], s))
     slot = np.array([order.index(int(s)) for s in label])
-    crystal = Crystals.of(m.frac, slot + 1, m.cell)
-    found = analyse(crystal, 0.05, on_error="keep")[0]
-    if isinstance(found, Symmetry) and found.primitive.atoms == len(slot):
-        gene, orbit = from_symmetry(found).key, found.orbits.numpy()
-    else:
-        gene, orbit = Gene.of(1, [("a", int(i) + 1) for i in slot]).key, np.arange(len(slot))
-    return Member(m.name, tuple(main[s] for s in order), m.cell, m.frac, slot, np.unique(orbit, return_inverse=True)[1], gene, change)
+    orbit = np.unique(m.orbit * len(order) + slot, return_inverse=True)[1]
+    return Member(m.name, tuple(main[s] for s in order), m.cell, m.frac, slot, orbit, "", change)

@@ -1,0 +1,254 @@
+"""Structure prediction from a composition and the atoms of its primitive cell, learnt from one file: every target of MP-20's bi- and ternary test file.
+
+What is known: the val file, nothing else. Element similarity, swap metric, match chance, volumes and the library of known crystals are fitted to it; no shipped
+table, no other prototype and no potential is read. A guess matches as StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10).get_rms_dist says, and only
+if no two atoms come nearer than 0.5 Å. Measures: judge/structure_prediction.py. Targets whose formula occurs in val are also counted apart; the others make
+the split in which polymorphs stay together (arXiv:2509.12178). Baseline: genes ranked by the likelihood of swaps, as generate/template.py does.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..archive.sources import load_frame, source
+from ..base.errors import BadInput
+from ..base.machine import hardware, versions
+from ..base.seeds import numpy_stream
+from ..crystal.composition import reduced
+from ..crystal.formats import read_text_of
+from ..crystal.matching import Prepared, prepare
+from ..crystal.matching_distance import reduced_rms
+from ..crystal.state import Crystals
+from ..generate.analogue_fitting import Fitted
+from ..generate.analogue_ranking import Guess, Ranker, rank_by_swaps
+from ..generate.analogues import member, members, orders_of, slots
+from ..judge.chemistry_sense import shortest_distances
+from ..judge.structure_prediction import TOLERANCE, rates_of
+from ..represent.wyckoff_gene import Gene
+
+DATA, KNOWN, TARGETS = "mp20_biternary_val_test", "val.csv.gz", "test.csv.gz"
+GUESSES = 20
+NEAREST_ALLOWED = 0.5  # Å
+CHUNK = 8  # targets handed to a process at a time
+DOF_CLASSES = ((0, 0), (1, 2), (3, 5), (6, 10), (11, 1000))
+ATOM_CLASSES = ((1, 4), (5, 8), (9, 12), (13, 16), (17, 20))
+RANKINGS = ("ours", "template")
+
+
+def read(file: str, data_dir: str | Path | None = None) -> list[tuple[str, str]]:
+    """(material id, CIF text) of every row of a file of the data set. NotHere where it is missing."""
+    frame = load_frame(DATA, file, data_dir=data_dir, usecols=["material_id", "cif"])
+    return [(str(name), str(text)) for name, text in zip(frame.material_id, frame.cif, strict=True)]
+
+
+def crystal_of(name: str, text: str) -> Crystals:
+    """The crystal of a CIF text. BadInput naming the row where it holds none."""
+    found = read_text_of(text, name=name)
+    if len(found.crystals) != 1:
+        raise BadInput(f"holds {len(found.crystals)} crystals, wanted one", name)
+    return found.crystals.bare()
+
+
+class Predictor:
+    """Ranked guesses for a composition, and how far each is from a target."""
+
+    def __init__(self, fitted: Fitted, guesses: int = GUESSES, thorough: bool = False):
+        self.fitted, self.guesses, self.thorough = fitted, guesses, thorough
+        self.ranker = Ranker(fitted.members, fitted.metric, fitted.chance)
+        self.formulas = {m.formula for m in fitted.members}
+        self._genes: dict[tuple[int, ...], set[str]] = defaultdict(set)
+        for m in fitted.members:
+            self._genes[m.counts].add(m.gene)
+
+    def rankings(self, composition: Mapping[int, int]) -> dict[str, list[Guess]]:
+        """{"ours": best first, "template": the baseline} for {atomic number: atoms in the primitive cell}."""
+        elements, pattern = slots(dict(composition))
+        return {"ours": self.ranker.rank(composition, self.guesses),
+                "template": rank_by_swaps(self.ranker.analogues(pattern), elements, self.fitted.similarity, self.guesses)}
+
+    def score(self, name: str, target: Crystals) -> dict[str, Any]:
+        """The row of one target: what was asked, what is known of it, and for each ranking the distances of its guesses (None: no match).
+
+        Unless `thorough`, a ranking ends at its first match. gene_rank: rank of the first guess with the target's gene, -1 without.
+        """
+        begin = time.process_time()
+        composition = {int(z): int(n) for z, n in zip(*np.unique(target.species.numpy(), return_counts=True), strict=True)}
+        rankings = self.rankings(composition)
+        truth = member(name, target)
+        genes = {_key(truth.gene, o) for o in orders_of(truth.counts)}
+        (wanted,) = prepare(target, TOLERANCE)
+        row: dict[str, Any] = {
+            "id": name, "composition": composition, "atoms": target.atoms, "dof": Gene.parse(truth.gene).dof, "formula_known": reduced(composition) in self.formulas,
+            "gene_known": bool(genes & self._genes[truth.counts])}
+        seen: dict[tuple, float | None] = {}
+        for label in RANKINGS:
+            guesses = rankings[label]
+            distances: list[float | None] = []
+            for guess in guesses:
+                key = (guess.member.name, guess.member.change, guess.member.slot.tobytes(), guess.order)
+                if key not in seen:
+                    seen[key] = distance(guess.crystal(self.fitted.volume(guess)), wanted)
+                distances.append(seen[key])
+                if distances[-1] is not None and not self.thorough:
+                    break
+            row[label] = {"guesses": len(guesses), "distances": distances, "first_gain": round(guesses[0].gain, 4) if guesses else 0.0,
+                          "gene_rank": next((i for i, g in enumerate(guesses) if g.member.gene and _key(g.member.gene, g.order) == truth.gene), -1),
+                          "recoloured": [i for i, g in enumerate(guesses) if g.member.change][:3]}
+        return row | {"seconds": round(time.process_time() - begin, 3)}
+
+
+def _key(gene: str, order: Sequence[int]) -> str:
+    return Gene.parse(gene).substituted({s + 1: role + 1 for role, s in enumerate(order)}).key
+
+
+def distance(guess: Crystals, target: Prepared) -> float | None:
+    """Normalised root mean square distance of a guess from its target; None without a match, for atoms too near, or for what cannot be compared."""
+    if float(shortest_distances(guess).min()) < NEAREST_ALLOWED:
+        return None
+    try:
+        return reduced_rms(prepare(guess, TOLERANCE)[0], target)
+    except BadInput:
+        return None
+
+
+# many targets
+
+_worker: Predictor
+
+
+def _start(folder: str, guesses: int, thorough: bool) -> None:
+    global _worker
+    import torch
+
+    torch.set_num_threads(1)
+    _worker = Predictor(Fitted.load(Path(folder)), guesses, thorough)
+
+
+def _work(chunk: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    return [_worker.score(name, crystal_of(name, text)) for name, text in chunk]
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows that a run has written so far; a last line that was cut off is left out."""
+    out = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            out.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return out
+
+
+def predict(targets: Iterable[tuple[str, str]], folder: Path, *, guesses: int = GUESSES, thorough: bool = False, processes: int = 2,
+            note: Callable[[str], None] = lambda text: None) -> list[dict[str, Any]]:
+    """Rows of all targets (id, CIF text), written to `targets.jsonl` of the folder as they come; targets already there are not done again."""
+    path = folder / "targets.jsonl"
+    have = rows_of(path)
+    path.write_text("".join(json.dumps(r) + "\n" for r in have), encoding="utf-8")
+    done = {r["id"] for r in have}
+    waiting = [t for t in targets if t[0] not in done]
+    chunks = [waiting[i : i + CHUNK] for i in range(0, len(waiting), CHUNK)]
+    note(f"{len(waiting)} targets to do, {len(done)} done")
+    with path.open("a", encoding="utf-8") as stream:
+        for rows in _rows(chunks, folder, guesses, thorough, processes):
+            have += rows
+            stream.write("".join(json.dumps(r) + "\n" for r in rows))
+            stream.flush()
+            if len(have) % 200 < CHUNK:
+                note(f"{len(have)} targets, first rank {np.mean([_best(r['ours'], 1) < np.inf for r in have]):.3f}, best of {guesses} {np.mean([_best(r['ours'], guesses) < np.inf for r in have]):.3f}")
+    return have
+
+
+def _rows(chunks: list, folder: Path, guesses: int, thorough: bool, processes: int) -> Iterator[list[dict[str, Any]]]:
+    if processes == 1:
+        predictor = Predictor(Fitted.load(folder), guesses, thorough)
+        yield from ([predictor.score(name, crystal_of(name, text)) for name, text in chunk] for chunk in chunks)
+        return
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"), initializer=_start, initargs=(str(folder), guesses, thorough)) as pool:
+        yield from pool.map(_work, chunks)
+
+
+# the record
+
+
+def _best(ranking: Mapping[str, Any], k: int) -> float:
+    return min((d for d in ranking["distances"][:k] if d is not None), default=np.inf)
+
+
+def _parts(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    parts = {"all": list(rows), "formula not in val": [r for r in rows if not r["formula_known"]], "formula in val": [r for r in rows if r["formula_known"]],
+             "gene in val": [r for r in rows if r["gene_known"]], "gene not in val": [r for r in rows if not r["gene_known"]]}
+    parts |= {f"{low} to {high} atoms": [r for r in rows if low <= r["atoms"] <= high] for low, high in ATOM_CLASSES}
+    parts |= {f"{low} to {high} free coordinates" if high < 1000 else f"{low} and more free coordinates": [r for r in rows if low <= r["dof"] <= high] for low, high in DOF_CLASSES}
+    return {name: part for name, part in parts.items() if part}
+
+
+def summary(rows: Sequence[Mapping[str, Any]], guesses: int = GUESSES, thorough: bool = False, seed: int = 0) -> dict[str, Any]:
+    """Match rate, RMSE, cRMSE at 1 and at `guesses` of every part and ranking, METRe, and what limits them.
+
+    Without `thorough` the distance of a target is that of the first guess that matches: RMSE at more than one guess is then an upper bound.
+    METRe: targets of equal input get the same ranking, so m of them are asked together and any of the first m guesses may match each.
+    """
+    if not rows:
+        raise BadInput("there are no targets to count", "structure prediction")
+    found: dict[str, Any] = {"targets": len(rows), "guesses": guesses, "best_of_many_is_first_match": not thorough, "parts": {}}
+    for name, part in _parts(rows).items():
+        found["parts"][name] = {"targets": len(part)} | {label: {
+            f"at_{k}": rates_of(np.array([_best(r[label], k) for r in part]), TOLERANCE.site, "match_rate", seed) for k in sorted({1, guesses})} for label in RANKINGS}
+    asked: dict[str, int] = defaultdict(int)
+    for r in rows:
+        asked[json.dumps(r["composition"], sort_keys=True)] += 1
+    several = [asked[json.dumps(r["composition"], sort_keys=True)] for r in rows]
+    found["metre"] = {label: rates_of(np.array([_best(r[label], m) for r, m in zip(rows, several, strict=True)]), TOLERANCE.site, "metre", seed) for label in RANKINGS}
+    for label in RANKINGS:
+        first = np.array([next((i + 1 for i, d in enumerate(r[label]["distances"]) if d is not None), 0) for r in rows])
+        right = [r for r in rows if r[label]["gene_rank"] == 0]
+        found.setdefault("limits", {})[label] = {
+            "gene_in_val": float(np.mean([r["gene_known"] for r in rows])), "no_guess": float(np.mean([r[label]["guesses"] == 0 for r in rows])),
+            "gene_at_first_rank": len(right) / len(rows), "match_given_gene_at_first_rank": float(np.mean([_best(r[label], 1) < np.inf for r in right])) if right else float("nan"),
+            "gene_among_guesses": float(np.mean([r[label]["gene_rank"] >= 0 for r in rows])),
+            "matched_by_rank": [float(np.mean((first > 0) & (first <= k))) for k in range(1, guesses + 1)]}
+    return found
+
+
+def measure(*, targets: int = 0, guesses: int = GUESSES, thorough: bool = False, seed: int = 0, processes: int = 2, data_dir: str | Path | None = None,
+            folder: str | Path, note: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+    """Fit to val, predict `targets` random targets of test (0: all) and count; returns the record, plain data.
+
+    folder  work folder: what was fitted and the rows; a run that was stopped goes on from there. BadInput for a folder of other settings.
+    """
+    if targets < 0 or guesses < 1 or processes < 1:
+        raise BadInput(f"{targets} targets, {guesses} guesses, {processes} processes; none may be negative, the last two at least 1", "predict-structure")
+    folder, begin = Path(folder), time.time()
+    folder.mkdir(parents=True, exist_ok=True)
+    task = {"guesses": guesses, "thorough": thorough, "seed": seed}
+    held = folder / "task.json"
+    if held.exists() and json.loads(held.read_text(encoding="utf-8")) != task:
+        raise BadInput("holds a run of other settings; give another folder or the same settings", str(folder))
+    held.write_text(json.dumps(task), encoding="utf-8")
+    if not Fitted.stands_in(folder):
+        note("reading val")
+        known = read(KNOWN, data_dir)
+        Fitted.to(members([name for name, _ in known], (crystal_of(*row) for row in known)), seed=seed, note=note).save(folder)
+    wanted = read(TARGETS, data_dir)
+    order = numpy_stream(seed, "predict structure", "targets").permutation(len(wanted))
+    wanted = [wanted[i] for i in order[: targets or len(order)].tolist()]
+    rows = predict(wanted, folder, guesses=guesses, thorough=thorough, processes=processes, note=note)
+    names = {name for name, _ in wanted}
+    rows = [r for r in rows if r["id"] in names]
+    data = source(DATA)
+    return summary(rows, guesses, thorough, seed) | {
+        "task": task, "learnt_from": {"file": KNOWN, **json.loads((folder / "fitted.json").read_text(encoding="utf-8"))},
+        "data": {"name": DATA, "files": [KNOWN, TARGETS], "version": data.version}, "matcher": {"ltol": TOLERANCE.length, "stol": TOLERANCE.site, "angle_tol": TOLERANCE.angle},
+        "cpu_seconds_per_target": float(np.mean([r["seconds"] for r in rows])), "hardware": hardware(), "versions": versions(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "seconds": round(time.time() - begin, 1)}
