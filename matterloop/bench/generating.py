@@ -75,24 +75,14 @@ class Contender:
                 above = float(_number(value, text))
             else:
                 raise BadInput(f"{word!r} after the generator's name; allowed are above_hull=X and screens", f"generator {text!r}")
-        found = Contender(match["name"], options, above, screened)
-        found.card()
-        return found
+        find(match["name"].partition(":")[0], role=("generator", "search"))
+        return Contender(match["name"], options, above, screened)
 
     @property
     def text(self) -> str:
         """The text that `parse` reads."""
         options = "".join(f",{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in self.options.items())
         return self.name + options + ("" if self.above_hull is None else f"+above_hull={self.above_hull:g}") + ("+screens" if self.screened else "")
-
-    def card(self):
-        """The generator's card; Missing where there is none."""
-        return find(self.name.partition(":")[0], role=("generator", "search")).card
-
-    @property
-    def learnt(self) -> bool:
-        """Whether something that was trained decides what it proposes: then this package's own relaxed candidates, which were trained on, count as known."""
-        return self.screened or bool({"trained", "learns"} & set(self.card().capabilities))
 
     def ask(self, atoms: int) -> Ask:
         """What is asked of it: at most `atoms` atoms in the primitive cell, low energy where wanted, nothing else."""
@@ -295,15 +285,14 @@ def measure(generators: Sequence[str] = CONTENDERS, *, count: int = COUNT, seed:
         note(f"{text}: proposing and relaxing")
         (run or (lambda place: in_own_process(place, threads)))(folder)
         carried, clock = Carried.read(folder), cpu_seconds()
-        against = yardsticks.of_the_learnt() if contender.learnt else yardsticks
-        rows = judged(carried.keys, carried.proposed, carried.ends, against)
+        rows = judged(carried.keys, carried.proposed, carried.ends, yardsticks)
         stages = {**carried.stages, "judge": cpu_seconds() - clock}
         for name in [h for h in hulls if h not in yardsticks.hulls]:
             note(f"{text}: relaxing on with {name}")
             stages[f"relax with {name}"] = second_opinion(folder, name, rows, carried, protocol)
         _write(folder / "rows.json", rows)
         sides[text] = rows, stages
-        single[text] = {"asked": count, "above_hull_asked": contender.above_hull, "screens": contender.screened, "report": carried.report, "novel_against": against.reference.name,
+        single[text] = {"asked": count, "above_hull_asked": contender.above_hull, "screens": contender.screened, "report": carried.report,
                         **figures(rows, stages, hulls, seed, text)}
         best = single[text]["hulls"][single[text]["lowest"]["metasun"]]["metasun"]
         note(f"{text}: MetaSUN {best['value']:.1%} on the hull of {single[text]['lowest']['metasun']}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ from ..represent.wyckoff_gene import Gene
 from .generating_figures import PUBLISHED
 
 WIDE = 0.1  # Å: symmetry of relaxed crystals for P1, space-group shares and the second novelty, as the Materials Project looks for it
-OWN = "own_"  # sources of the gene table that are no published structures but this package's own relaxed candidates
 
 Energies = Callable[[Sequence[Mapping[int, int]], Sequence[float]], Sequence[float]]
 
@@ -42,7 +41,6 @@ class Yardsticks:
     hulls      {name: (hull, function from (compositions, energies of the relaxing potential in eV/atom) to energies on that hull)}
     published  the table of the second novelty; None: that test passes everything
     coverage   composition -> (share of expected phases that the first hull holds, names of those missing); None: 1
-    potential  whose shipped phases these are; "" for none
     """
 
     reference: Reference
@@ -51,7 +49,6 @@ class Yardsticks:
     coverage: Callable[[Mapping[int, int]], tuple[float, Sequence[str]]] | None = None
     sense: ChemistrySense = field(default_factory=ChemistrySense)
     sun: Sun = field(default_factory=Sun)
-    potential: str = ""
 
     @staticmethod
     def of(potential: str = "chgnet", published: bool = True, data_dir: str | Path | None = None) -> Yardsticks:
@@ -65,11 +62,7 @@ class Yardsticks:
         if published:
             table, zero = published_table(data_dir), element_references(data_dir)
             hulls[PUBLISHED] = (table.hull(Constants.shipped()), lambda compositions, energies: formation_energies(compositions, energies, zero))
-        return Yardsticks(known_to(potential), hulls, table, lambda c: phases.coverage(c, potential=potential), potential=potential)
-
-    def of_the_learnt(self) -> Yardsticks:
-        """The same where this package's own relaxed candidates count as known: for what was trained on them."""
-        return replace(self, reference=known_to(self.potential, own=True)) if self.potential else self
+        return Yardsticks(known_to(potential), hulls, table, lambda c: phases.coverage(c, potential=potential))
 
     def about(self) -> dict[str, Any]:
         """What the record says of them."""
@@ -79,34 +72,32 @@ class Yardsticks:
 
 
 @cache
-def known_to(potential: str = "chgnet", own: bool = False) -> Reference:
-    """Known phases: the reference of `potential` and every shipped structure that generators and predictors train on; own candidates among them if `own`."""
+def known_to(potential: str = "chgnet") -> Reference:
+    """Known phases: the reference of `potential` and every shipped structure that generators and predictors train on, this package's own candidates among them.
+
+    One for all generators, so that none is asked for less than another.
+    """
     from ..campaign.judging import known_phases
     from ..measure.labelled_genes import shipped_genes
 
     table = shipped_genes()
-    rows = [i for i, source in enumerate(table.source.tolist()) if own or not source.startswith(OWN)]
-    return with_structures(known_phases(potential), [table.ids[i] for i in rows], [table.parameters[i] for i in rows],
-                           "the reference and the structures trained on" + (", own candidates among them" if own else ""))
+    return with_structures(known_phases(potential), table.ids, table.parameters, f"the reference and the {len(table)} structures trained on")
 
 
 def with_structures(known: Reference, ids: Sequence[str], parameters: Sequence[Parameters], name: str = "") -> Reference:
     """A reference with more structures at hand; those whose id a gene of `known` bears are in it already."""
     held = {i for ids_ in known.genes.values() for i in ids_}
     rows: dict[tuple[tuple[int, int], ...], list[int]] = {}
-    genes = {key: list(ids_) for key, ids_ in known.genes.items()}
     for i, (one, p) in enumerate(zip(ids, parameters, strict=True)):
         if one not in held:
-            found = Gene.of(p.space_group, p.sites)
-            rows.setdefault(reduced(found.composition), []).append(i)
-            genes.setdefault(found.key, []).append(one)
+            rows.setdefault(reduced(Gene(p.space_group, tuple(site[:2] for site in p.sites)).composition), []).append(i)
 
     @cache
     def at_hand(composition: tuple[tuple[int, int], ...]) -> list[Described]:
         more = rows.get(composition, [])
         return [*known.crystals(composition), *(describe(from_parameters([parameters[i] for i in more]), [ids[i] for i in more]) if more else [])]
 
-    return Reference({k: tuple(v) for k, v in genes.items()}, at_hand, known.complete, name or known.name)
+    return Reference(known.genes, at_hand, known.complete, name or known.name)
 
 
 def relaxed_crystals(proposed: Crystals, ends: Sequence[Mapping[str, Any]]) -> list[Crystals | None]:

@@ -161,11 +161,11 @@ def test_a_ratio_is_one_of_totals_with_an_interval_that_holds_it():
 def test_a_contender_is_read_from_its_text_and_written_back():
     found = Contender.parse("substitution,temperature=0.5,partial=false+above_hull=0.02+screens")
     assert (found.name, dict(found.options), found.above_hull, found.screened) == ("substitution", {"temperature": 0.5, "partial": False}, 0.02, True)
-    assert Contender.parse(found.text) == found and found.learnt
+    assert Contender.parse(found.text) == found
     ask = found.ask(12)
     assert ask.atoms == (1, 12) and ask.limit("energy_above_hull").high == 0.02 and not ask.required and ask.formula is None
     plain = Contender.parse("template")
-    assert plain.text == "template" and not plain.learnt and not plain.ask(20).limits
+    assert plain.text == "template" and not plain.screened and not plain.ask(20).limits
 
 
 @pytest.mark.parametrize("text, error", [("substitution+screen", BadInput), ("substitution+above_hull=low", BadInput), ("substitution,temperature", BadInput), ("substitutoin", Missing), ("", BadInput)])
