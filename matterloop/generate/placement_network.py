@@ -227,7 +227,8 @@ class PlacementNetwork(nn.Module):
         which = F.one_hot(torch.tensor(axis), 3).float().expand(*known.shape[:-1], 3)
         out = self.coordinate(torch.cat([known, which, earlier], -1))
         weight, centre, kappa = out.split(self.mixture, -1)
-        return weight.log_softmax(-1), centre, F.softplus(kappa + 1).clamp(max=12.0).expm1().clamp(max=MOST_KAPPA)
+        spaced = torch.arange(self.mixture) / self.mixture  # with kappa of at least 1 every centre keeps a gradient: near 0 the mixture would stay uniform
+        return weight.log_softmax(-1), centre + spaced, (1 + F.softplus(kappa + 1).clamp(max=12.0).expm1()).clamp(max=MOST_KAPPA)
 
     def coordinate_loss(self, batch: SiteBatch, seen: Tensor, geometry: Tensor, values: Tensor) -> Tensor:
         """(B,) minus ln probability (against the uniform one) of the free coordinates in `values` (B, S, 3)."""
