@@ -144,3 +144,34 @@ def bench_generate(
         typer.echo(json.dumps(found, ensure_ascii=False))
     else:
         generators_compared(found)
+
+
+@bench_app.command("predict-structure")
+def bench_predict_structure(
+    work: Annotated[str, typer.Option(help="folder for what is fitted and found; a run that was stopped goes on from there")],
+    targets: Annotated[int, typer.Option(min=0, help="random targets of the test file; 0: all")] = 0,
+    guesses: Annotated[int, typer.Option(min=1, help="ranked guesses per target")] = 20,
+    thorough: Annotated[bool, typer.Option("--thorough", help="match every guess, not only up to the first that does: the true RMSE of the best of many")] = False,
+    relax: Annotated[int, typer.Option(min=0, help="targets whose first guesses are also relaxed and ranked by energy")] = 0,
+    potential: Annotated[str, typer.Option(help="potential for --relax")] = "chgnet",
+    processes: Annotated[int, typer.Option(min=1)] = 2,
+    seed: int = 0,
+    data_dir: Annotated[str | None, typer.Option(help="folder of data sets, else $MATTERLOOP_DATA")] = None,
+    record: Annotated[str | None, typer.Option(help="file to write the record to")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="the record as JSON on standard output")] = False,
+) -> None:
+    """Structures from composition and number of atoms, learnt from MP-20 val alone, against MP-20 test."""
+    from ..bench.structure_prediction import measure
+    from .cli import plain, say
+    from .folder import made, write_atomic
+    from .structure_prediction_tables import predicted
+
+    if record:
+        made(Path(record).parent)
+    found = plain(measure(targets=targets, guesses=guesses, thorough=thorough, seed=seed, processes=processes, relax=relax, potential=potential, data_dir=data_dir, folder=work, note=say))
+    if record:
+        write_atomic(Path(record), json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    if json_:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        predicted(found)

@@ -24,7 +24,7 @@ from .analogues import Analogues, Member, Pattern, analogues, by_pattern, recolo
 from .swap_metric import MatchChance, SwapMetric
 
 LOOKED_AT = 300  # likeliest analogues that are weighed against each other
-ENOUGH = 100  # members of a pattern beyond which no recoloured ones are added
+ENOUGH = 40  # members of a pattern beyond which no recoloured ones are added
 
 
 @dataclass(frozen=True, eq=False)
