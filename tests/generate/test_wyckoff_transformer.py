@@ -95,7 +95,8 @@ def test_it_learns_only_when_told(made):
     still, learns = made(), made(learn="policy")
     for generator in (still, learns):
         before = [c.about["gene"] for c in generator.propose(SMALL, 4, 7)]
-        generator.observe(verdicts(generator.propose(SMALL, 4, 7), True))
+        for _ in range(3):
+            generator.observe(verdicts(generator.propose(SMALL, 4, 7)))
         generator.observe([Verdict("someone-else-0-0")])
         after = [c.about["gene"] for c in generator.propose(SMALL, 4, 7)]
         assert (before == after) == (generator is still)
