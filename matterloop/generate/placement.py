@@ -161,11 +161,13 @@ class Placer:
     def _prototypes(self, gene: Gene, seen: _Seen, failed: list[str]) -> Iterator[Start]:
         if "prototype" not in self.ways:
             return
-        matches = self.library.matches(gene, self.similarity, self.own_formula)[:LOOKED_AT]
+        matches = self.library.matches(gene, self.similarity, self.own_formula, LOOKED_AT)
         if not matches:
             matches = list(itertools.islice(self.library.regrouped(gene, self.similarity, self.own_formula), REGROUPED))
-        for first in range(0, len(matches), CHUNK):
-            chunk = matches[first : first + CHUNK]
+        first, size = 0, 1  # mostly the first one serves: looked at alone, then more at once
+        while first < len(matches):
+            chunk = matches[first : first + size]
+            first, size = first + size, min(3 * size, CHUNK)
             sized = [scaled(m.parameters, self.volume(gene, m.known) / volume_of(m.known)) for m in chunk]
             for match, p, shape, tight in zip(chunk, sized, fingerprints(sized), tightness_of(sized, self.contacts), strict=True):
                 if seen.knows(shape):

@@ -100,6 +100,7 @@ class Library:
             pattern, elements = pattern_of(gene_of(p))
             self._patterns[pattern].append(i)
             self._elements[i] = elements
+        self._tables: dict[Pattern, tuple[np.ndarray, np.ndarray]] = {}
         self._coarse: dict[tuple, list[Pattern]] = defaultdict(list)
         self._blind: dict[tuple, list[Pattern]] = defaultdict(list)
         for pattern in self._patterns:
@@ -113,30 +114,41 @@ class Library:
     def _formulas(self) -> list[tuple[tuple[int, int], ...]]:
         return [reduced(gene_of(p).composition) for p in self.parameters]
 
-    def matches(self, gene: Gene, similarity: np.ndarray, own_formula: bool = True) -> list[Match]:
+    def matches(self, gene: Gene, similarity: np.ndarray, own_formula: bool = True, most: int | None = None) -> list[Match]:
         """Known crystals of the pattern of `gene` with its elements in them, most alike first; empty where the pattern is unknown.
 
         similarity   (119, 119) ln of observed over expected swaps
         own_formula  whether crystals of the gene's own reduced formula count
+        most         how many at most
         """
         gene = Gene.parse(gene.key)
         pattern, elements = pattern_of(gene)
         own = None if own_formula else reduced(gene.composition)
-        found = []
+        rows, species, scores = [], [], []
         for known in self._coarse.get(_coarse(pattern), ()):
-            rows = [i for i in self._patterns[known] if own is None or self._formulas[i] != own]
-            maps = roles(known, pattern) if rows else ()
-            if not maps:
-                continue
-            old = np.array([self._elements[i] for i in rows])
+            held, old = self._members(known)
+            if own is not None:
+                other = np.array([self._formulas[i] != own for i in held.tolist()], dtype=bool)
+                held, old = held[other], old[other]
             sites = np.array([len(letters) for letters in known[1]], dtype=float)
-            for order in maps:
+            for order in roles(known, pattern) if len(held) else ():
                 new = np.array([elements[k] for k in order])
-                score = similarity[old, new] @ sites / sites.sum()
-                found += [(float(s), i, tuple(new.tolist())) for s, i in zip(score.tolist(), rows, strict=True)]
-        found.sort(key=lambda f: (-f[0], f[1], f[2]))
-        return [Match(_exchanged(self.parameters[i], dict(zip(self._elements[i], new, strict=True))), self.names[i], self.parameters[i], score)
-                for score, i, new in found]
+                rows.append(held)
+                species.append(np.broadcast_to(new, (len(held), len(new))))
+                scores.append(similarity[old, new] @ sites / sites.sum())
+        if not rows:
+            return []
+        row, new, score = np.concatenate(rows), np.concatenate(species), np.concatenate(scores)
+        best = np.lexsort((*new.T[::-1], row, -score))[:most]
+        return [Match(_exchanged(self.parameters[i], dict(zip(self._elements[i], change, strict=True))), self.names[i], self.parameters[i], s)
+                for s, i, change in zip(score[best].tolist(), row[best].tolist(), map(tuple, new[best].tolist()), strict=True)]
+
+    def _members(self, known: Pattern) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of a pattern (members,) and their elements (members, places)."""
+        if known not in self._tables:
+            rows = self._patterns[known]
+            self._tables[known] = np.array(rows), np.array([self._elements[i] for i in rows])
+        return self._tables[known]
 
     def regrouped(self, gene: Gene, similarity: np.ndarray, own_formula: bool = True) -> Iterator[Match]:
         """Known crystals on the positions of `gene` whose elements share them otherwise, most alike first."""
