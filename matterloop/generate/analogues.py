@@ -152,8 +152,8 @@ def load(path: Path) -> list[Member]:
             ends = np.concatenate([[0], np.cumsum(file["atoms"])])
             cell, frac, slot, orbit = (file[k] for k in ("cell", "frac", "slot", "orbit"))
             distances = {int(k.removeprefix("distances")): iter(file[k].astype(np.float64)) for k in file.files if k.startswith("distances")}
-        except KeyError as error:
-            raise BadInput(f"holds no {error}; it was not written by this benchmark", str(path)) from None
+        except (KeyError, ValueError) as error:
+            raise BadInput(f"cannot be read ({error}); it was not written by this benchmark", str(path)) from None
     out = []
     for i, (name, species, gene, change) in enumerate(rows):
         part = slice(ends[i], ends[i + 1])
@@ -212,7 +212,7 @@ def analogues(pattern: Pattern, held: Sequence[Member]) -> Analogues:
         if text and (text, o) not in named:
             named[text, o] = Gene.parse(text).substituted({s + 1: role + 1 for role, s in enumerate(o)}).key
         keys.append(numbers.setdefault(named[text, o] if text else (i, o), len(numbers)))
-    geometry = np.array([(held[i].distances[np.ix_(o, o)] * weight).reshape(-1) for i, o in rows], dtype=np.float32).reshape(len(rows), -1)
+    geometry = np.array([(held[i].distances[np.ix_(o, o)] * weight).reshape(-1) for i, o in rows], dtype=np.float32).reshape(len(rows), k * k * NEAREST)
     return Analogues(pattern, tuple(held), np.array([i for i, _ in rows]), np.array([o for _, o in rows]).reshape(-1, k),
                      np.array([[held[i].species[s] for s in o] for i, o in rows]).reshape(-1, k), np.array(keys), geometry)
 
