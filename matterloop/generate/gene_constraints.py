@@ -7,8 +7,8 @@ the atoms that are left can still bring in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from itertools import product
 
@@ -97,6 +97,7 @@ class Rules:
     required, any_of               elements that must occur, one of each set
     n_elements, atoms              fewest and most distinct elements, atoms in the primitive cell
     composition (119,)             exact atoms of each element in the primitive cell, or None
+    systems (rows, 119)            exactly these elements in each row, or None
     neutral                        oxidation states must be able to balance (compositions of metals only always do)
     """
 
@@ -107,8 +108,8 @@ class Rules:
     n_elements: tuple[int, int] = (1, 6)
     atoms: tuple[int, int] = (1, 40)
     composition: np.ndarray | None = None
+    systems: np.ndarray | None = None
     neutral: bool = False
-    _needs: dict = field(default_factory=dict, repr=False)
 
     @property
     def fewest(self) -> int:
@@ -117,8 +118,9 @@ class Rules:
         return min(max(self.n_elements[0], apart), MOST_SITES_NEEDED)
 
     @staticmethod
-    def of(ask: Ask, composition: dict[int, int] | None = None, neutral: bool = False) -> Rules:
-        """The rules of an ask, with the amounts of one of its compositions where a formula is wanted; BadInput where no group can hold them."""
+    def of(ask: Ask, composition: dict[int, int] | None = None, neutral: bool = False, systems: Sequence[Collection[int]] | None = None) -> Rules:
+        """The rules of an ask, with the amounts of one of its compositions where a formula is wanted, or a chemical system for each row; BadInput where no
+        group can hold them."""
         allowed, groups = np.zeros(WIDTH, bool), np.zeros(GROUPS + 1, bool)
         allowed[[z for z in ask.palette if z < WIDTH]] = True
         groups[list(ask.space_groups) or range(1, GROUPS + 1)] = True
@@ -126,7 +128,12 @@ class Rules:
         if composition is not None:
             amounts = np.zeros(WIDTH, dtype=np.int64)
             amounts[list(composition)] = list(composition.values())
-        return Rules(allowed, groups, ask.required, ask.any_of, ask.n_elements, ask.atoms, amounts, neutral).checked()
+        chosen = None
+        if systems is not None:
+            chosen = np.zeros((len(systems), WIDTH), bool)
+            for row, system in zip(chosen, systems):
+                row[list(system)] = True
+        return Rules(allowed, groups, ask.required, ask.any_of, ask.n_elements, ask.atoms, amounts, chosen, neutral).checked()
 
     def checked(self) -> Rules:
         """Itself, groups that cannot hold anything wanted taken out; BadInput where none is left."""
@@ -143,7 +150,7 @@ class Rules:
             if self.composition is not None:
                 what += f" can hold {reduced_formula({z: int(self.composition[z]) for z in np.flatnonzero(self.composition)})} with {self.composition.sum()} atoms"
             raise BadInput(what if self.composition is not None else f"{what} has a cell of at most {self.atoms[1]} atoms", "ask")
-        return Rules(self.allowed, groups, self.required, self.any_of, self.n_elements, self.atoms, self.composition, self.neutral)
+        return replace(self, groups=groups)
 
 
 class Writing:
@@ -152,7 +159,9 @@ class Writing:
     group (rows,), used (rows, 119) atoms placed, taken (rows, 27) letters without free parameters that are full
     """
 
-    def __init__(self, rules: Rules, group: np.ndarray):
+    def __init__(self, rules: Rules, group: np.ndarray, rows: np.ndarray | None = None):
+        """`rows`: which of the rules' rows these are, all if absent."""
+        self.system = rules.systems if rows is None or rules.systems is None else rules.systems[rows]
         v, rows = vocabulary(), len(group)
         self.rules, self.group = rules, group
         self.used = np.zeros((rows, WIDTH), dtype=np.int64)
@@ -167,6 +176,7 @@ class Writing:
         """Forget all but some rows."""
         for name in ("group", "used", "taken", "slots", "real", "size", "once"):
             setattr(self, name, getattr(self, name)[rows])
+        self.system = None if self.system is None else self.system[rows]
         self.sites = [self.sites[i] for i in rows.tolist()]
 
     def room(self) -> np.ndarray:
@@ -180,6 +190,9 @@ class Writing:
         Of several classes that must be met (`any_of`) all unmet ones are named, and counted as one.
         """
         there = self.used > 0
+        if self.system is not None:
+            named = self.system & ~there
+            return named.sum(1), named, named.sum(1)
         named = np.zeros_like(there)
         asked = sorted(self.rules.required)
         named[:, asked] = ~there[:, asked]
@@ -234,7 +247,7 @@ class Writing:
             for i in rows.tolist():
                 legal[i, self._fits(i, int(self.size[i, slot[i]]), bool(self.once[i, slot[i]]))] = True
             return legal
-        legal = np.broadcast_to(self.rules.allowed, (len(slot), WIDTH)).copy()
+        legal = np.broadcast_to(self.rules.allowed, (len(slot), WIDTH)).copy() if self.system is None else self.system & self.rules.allowed
         there = self.used > 0
         needs, named, short = self.wanting()
         full = there.sum(1) + short >= self.rules.n_elements[1]

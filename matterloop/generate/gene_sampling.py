@@ -141,7 +141,7 @@ def _sample(network, rules, conditions, rng, temperature, guidance, outlines, in
     alive = np.flatnonzero(group >= 0)
     if len(alive) < rows:
         answers.keep(torch.from_numpy(alive))
-    writing = Writing(rules, group[alive])
+    writing = Writing(rules, group[alive], alive)
     genes: list[Gene | None] = [None] * rows
     token = network.group_token(torch.from_numpy(writing.group))
     for step in range(LONGEST + 1):

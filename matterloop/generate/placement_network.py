@@ -35,7 +35,7 @@ REACH = 5.5  # Å within which closeness sees neighbours
 SHAPE = {  # which of ln b/a, ln c/a, (alpha, beta, gamma - 90 degrees) / 20 degrees are free
     "triclinic": (0, 1, 2, 3, 4), "monoclinic": (0, 1, 3), "orthorhombic": (0, 1), "tetragonal": (1,), "trigonal": (1,), "hexagonal": (1,), "cubic": ()}
 DEGREES = 20.0
-MOST_KAPPA = 1500.0
+MOST_KAPPA = 200.0  # about 0.011 of the cell
 FEATURES = 9 + 6 + 4 + 1
 
 
@@ -227,8 +227,10 @@ class PlacementNetwork(nn.Module):
         which = F.one_hot(torch.tensor(axis), 3).float().expand(*known.shape[:-1], 3)
         out = self.coordinate(torch.cat([known, which, earlier], -1))
         weight, centre, kappa = out.split(self.mixture, -1)
-        spaced = torch.arange(self.mixture) / self.mixture  # with kappa of at least 1 every centre keeps a gradient: near 0 the mixture would stay uniform
-        return weight.log_softmax(-1), centre + spaced, (1 + F.softplus(kappa + 1).clamp(max=12.0).expm1()).clamp(max=MOST_KAPPA)
+        spaced = torch.arange(self.mixture) / self.mixture
+        narrow = (1 + F.softplus(kappa + 1).clamp(max=12.0).expm1()).clamp(max=MOST_KAPPA)  # at least 1: near 0 a centre has no gradient
+        narrow = narrow * (torch.arange(self.mixture) > 0)  # the first term is uniform: no coordinate is ever impossible
+        return weight.log_softmax(-1), centre + spaced, narrow
 
     def coordinate_loss(self, batch: SiteBatch, seen: Tensor, geometry: Tensor, values: Tensor) -> Tensor:
         """(B,) minus ln probability (against the uniform one) of the free coordinates in `values` (B, S, 3)."""

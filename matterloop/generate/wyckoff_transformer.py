@@ -6,6 +6,7 @@ predicted energy stay behind. After N. Kazeev et al., Wyckoff Transformer, ICML 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -44,7 +45,7 @@ CARD = Card(
     paper="arXiv:2503.02407",
     year=2025,
     capabilities=("elements", "formula", "anonymous", "atoms", "space_group", "prototype"),
-    presets={"unconditional": {"above_hull": None, "guidance": 1.0, "share": 1.0, "novel": False}, "open": {"neutral": False}},
+    presets={"learning": {"learn": "policy"}, "unconditional": {"above_hull": None, "guidance": 1.0, "share": 1.0, "novel": False}, "open": {"neutral": False}},
     small={"share": 1.0, "block": 24, "novel": False, "network": "small"},
     differs=(
         "positions are scored by site symmetry, multiplicity and freedom, and sites written as position, then element; the paper predicts symmetry, then enumeration",
@@ -54,7 +55,7 @@ CARD = Card(
     summary="Wyckoff genes from a transformer, screened before they are placed; structures of a wanted composition too",
 )
 PATIENCE = 4  # blocks in a row without anything new before a proposal ends short
-ORDERS = 64  # a formula's share of a block
+ORDERS, EACH = 64, 4  # genes drawn of a formula, and of a chemical system, in one block
 
 
 class WyckoffTransformer:
@@ -86,6 +87,7 @@ class WyckoffTransformer:
         self.above_hull, self.guidance, self.temperature, self.share, self.limit = above_hull, guidance, temperature, share, limit
         self.novel, self.neutral, self.starts, self.block = novel, neutral, starts, block
         self._network, self._placer, self._screens, self.learn = network, placer, screens, learn
+        self._stream, self._told = None, []
         self._genes: dict[str, Gene] = {}
         self.lessons: list[Lesson] = []
         self.report: dict[str, Any] = {}
@@ -167,11 +169,26 @@ class WyckoffTransformer:
             rules, conditions = Rules.of(ask, neutral=False), self._conditions(ask, len(outlines))
             return self._sample(rules, conditions, rng, outlines)
         if ask.formula is not None:
-            return self._of_formulas(ask, [dict(ask.formula)], rng, choice)
+            return self._of_formulas(ask, [ask.formula], rng, choice)
         if ask.anonymous:
-            return self._of_formulas(ask, self._formulas(ask, seed, number), rng, choice)
-        rules = Rules.of(ask, neutral=self.neutral)
-        return self._sample(rules, self._conditions(ask, self.block), rng)
+            return self._of_formulas(ask, self._formulas(ask, seed, number, max(1, self.block // ORDERS)), rng, choice)
+        if ask.required or ask.any_of or ask.allowed is not None:
+            return self._of_systems(ask, seed, number, rng)
+        return self._sample(Rules.of(ask, neutral=self.neutral), self._conditions(ask, self.block), rng)
+
+    def _of_systems(self, ask: Ask, seed: int, number: int, rng: torch.Generator) -> list[Gene]:
+        """Genes of chemical systems that hold what is wanted, each told to the network: without being told it would add what is missing at the end."""
+        if ask.allowed is not None and ask.required == ask.allowed:
+            systems = [tuple(sorted(ask.required))]
+        else:
+            systems = [tuple(z for z, _ in formula) for formula in self._formulas(ask, seed, number, max(1, self.block // EACH))]
+        if not systems:
+            return []
+        systems = [systems[i % len(systems)] for i in range(self.block)]
+        asked = torch.zeros(self.block, MAX_Z + 1)
+        for row, system in zip(asked, systems):
+            row[list(system)] = 1.0
+        return self._sample(Rules.of(ask, neutral=self.neutral, systems=systems), replace(self._conditions(ask, self.block), elements=asked), rng)
 
     def _sample(self, rules: Rules, conditions: Conditions, rng: torch.Generator, outlines: Sequence[Outline] | None = None) -> list[Gene]:
         drawn = sample(self.network, rules, conditions, rng, temperature=self.temperature, guidance=self.guidance, outlines=outlines)
@@ -179,10 +196,10 @@ class WyckoffTransformer:
         self.report["dead_ends"] += drawn.rows - len(drawn.finished)
         return drawn.finished
 
-    def _of_formulas(self, ask: Ask, formulas: Sequence[dict[int, int]], rng: torch.Generator, choice: np.random.Generator) -> list[Gene]:
+    def _of_formulas(self, ask: Ask, formulas: Sequence[tuple[tuple[int, int], ...]], rng: torch.Generator, choice: np.random.Generator) -> list[Gene]:
         """Genes of exact compositions, every number of formula units that the ask's atoms allow, small cells first."""
         plans: list[dict[int, int]] = []
-        for formula in formulas:
+        for formula in map(dict, formulas):
             unit = sum(formula.values())
             times = [k for k in range(1, ask.atoms[1] // unit + 1) if k * unit >= ask.atoms[0]]
             plans += [{z: k * n for z, n in formula.items()} for k in times]
@@ -200,14 +217,14 @@ class WyckoffTransformer:
                 out += self._sample(Rules.of(ask, plan, self.neutral and is_charge_neutral(plan)), self._conditions(ask, rows, plan), rng)
         return out
 
-    def _formulas(self, ask: Ask, seed: int, number: int) -> list[dict[int, int]]:
-        """Compositions of an anonymous formula, from substituted known ones: another few for each block."""
+    def _formulas(self, ask: Ask, seed: int, number: int, few: int) -> list[tuple[tuple[int, int], ...]]:
+        """Reduced formulas that the ask permits, from substituted known ones: another `few` for each block, from the first again when there are no more."""
         from .random_search import formula_stream
 
-        few = max(1, self.block // ORDERS)
-        stream = formula_stream(ask, numpy_stream(seed, self.name, "formulas"))
-        chosen = [formula for k, formula in zip(range((number + 1) * few), stream)][number * few :]
-        return [dict(f) for f in chosen]
+        if number == 0 or self._stream is None:
+            self._stream, self._told = formula_stream(ask, numpy_stream(seed, self.name, "formulas")), []
+        self._told += itertools.islice(self._stream, max(0, (number + 1) * few - len(self._told)))
+        return [self._told[k % len(self._told)] for k in range(number * few, (number + 1) * few)] if self._told else []
 
     def _conditions(self, ask: Ask, rows: int, composition: Mapping[int, int] | None = None) -> Conditions:
         """What the network is told; what it is not told the rules see to."""
@@ -229,10 +246,6 @@ class WyckoffTransformer:
                 amounts[z] = n
             more = {"composition": amounts.expand(rows, -1), "elements": (amounts > 0).float().expand(rows, -1),
                     "atoms": torch.full((rows,), int(amounts.sum()))}
-        elif ask.allowed is not None and ask.required == ask.allowed:
-            asked = torch.zeros(MAX_Z + 1)
-            asked[sorted(ask.required)] = 1.0
-            more = {"elements": asked.expand(rows, -1)}
         elif ask.n_elements[0] == ask.n_elements[1]:
             more = {"n_elements": torch.full((rows,), ask.n_elements[0])}
         if ask.space_groups and len(systems := set(vocabulary().system[sorted(ask.space_groups)].tolist())) == 1:
