@@ -2,7 +2,7 @@
 
     python recipes/train_gene_energy.py table WORK                                  genes, lowest energies and hull floors: WORK/table.npz
     python recipes/train_gene_energy.py train WORK [--members 4] [--epochs 20] [--cycle 6] [--minutes 15]   checkpoints after every epoch; starts again where it was stopped
-    python recipes/train_gene_energy.py calibrate WORK                              WORK/gene_energy_chgnet.safetensors
+    python recipes/train_gene_energy.py calibrate WORK [--last 4]                   WORK/gene_energy_chgnet.safetensors
     python recipes/measure_gene_energy.py WORK                                      WORK/report.json
     python recipes/train_gene_energy.py write WORK                                  weights and their card into matterloop/shipped
 
@@ -224,13 +224,18 @@ def calibration_rows(rows: Rows) -> np.ndarray:
     return np.flatnonzero(outside if outside.sum() >= 400 else held_out)
 
 
-def calibrate(work: Path) -> None:
-    """All trained members as one predictor, calibrated."""
-    rows = read(work)
-    networks = []
-    for file in sorted(work.glob("member_*.pt")):
+def trained(work: Path) -> list[dict]:
+    """Checkpoints of the members that are trained to their end, in order."""
+    held = [torch.load(work / f"member_{k}.pt", weights_only=True) for k in range(len(list(work.glob("member_*.pt"))))]
+    return [m for m in held if m["epoch"] == m["epochs"]]
+
+
+def calibrate(work: Path, last: int) -> None:
+    """The `last` trained members as one predictor, calibrated."""
+    rows, networks = read(work), []
+    for member in trained(work)[-last:]:
         network = GeneNetwork(**SHAPE)
-        network.load_state_dict(torch.load(file, weights_only=True)["average"])
+        network.load_state_dict(member["average"])
         networks.append(network)
     chosen = calibration_rows(rows)
     scale = tuple(json.loads((work / "scale.json").read_text()))
@@ -244,7 +249,7 @@ def write(work: Path) -> None:
     """Weights and card into the package."""
     rows, report = read(work), json.loads((work / "report.json").read_text())
     part, file = rows.part, SHIPPED / f"{NAME}.safetensors"
-    members = [torch.load(f, weights_only=True) for f in sorted(work.glob("member_*.pt"))]
+    members = trained(work)
     shutil.copyfile(work / f"{NAME}.safetensors", file)
     write_card(
         file, what="ensemble of networks over Wyckoff genes: relaxed formation energy (eV/atom, CHGNet on the elements of its reference hull) with calibrated width",
@@ -255,7 +260,7 @@ def write(work: Path) -> None:
         data={"genes": len(rows.keys), "train": int((part == "train").sum()), "calibration": int((part == "calibration").sum()), "test": int((part == "test").sum()),
               "by_source": {str(s): int((rows.source == s).sum()) for s in np.unique(rows.source)},
               "tables": {n: card(n)["sha256"] for n in ("compounds_chgnet", "genes_chgnet") if (SHIPPED / f"{n}.parquet").exists()}},
-        training={"members": len(members), **SHAPE, "epochs": [m["epoch"] for m in members], "epochs_planned": [m["epochs"] for m in members],
+        training={"members": len(GeneEnergy.load(file).networks), **SHAPE, "epochs_one_after_the_other": [m["epoch"] for m in members],
                   "cpu_hours": round(sum(m["seconds"] for m in members) / 3600, 2), "loss": "negative log-likelihood of a Laplace distribution", "threads": 1},
         report=report,
         cannot=["elements beyond plutonium, and elements seen in few compounds well", "tell apart minima of one gene: it predicts the lowest that a few starts found",
@@ -272,11 +277,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--cycle", type=int, default=6)
     parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--last", type=int, default=4, help="members that calibrate takes")
     options = parser.parse_args()
     if options.step == "train":
         train(options.work, options.members, options.epochs, options.cycle, options.minutes)
     else:
-        {"table": table, "calibrate": calibrate, "write": write}[options.step](options.work)
+        {"table": table, "calibrate": lambda work: calibrate(work, options.last), "write": write}[options.step](options.work)
 
 
 if __name__ == "__main__":
