@@ -11,10 +11,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from ..archive.shipped import read_table
 from ..base.errors import BadInput
 from ..crystal.composition import is_charge_neutral, reduced, reduced_formula
 from ..crystal.space_groups import ENANTIOMORPHS
@@ -74,6 +76,13 @@ class NovelFormula:
 def novel_formula(formulas: Iterable[str], space_groups: Iterable[int]) -> NovelFormula:
     """The screen against rows of (reduced formula as `reduced_formula` writes it, space-group number); rows with the number 0 count for no group."""
     return NovelFormula(frozenset((f, _unhanded(int(g))) for f, g in zip(formulas, space_groups, strict=True) if g))
+
+
+@cache
+def known_formulas() -> NovelFormula:
+    """The screen against the formulas and space groups that the Materials Project held in 2019 (shipped names without structures)."""
+    frame = read_table("known_formulas")
+    return novel_formula(np.repeat(frame.formula.to_numpy(), frame.space_groups.map(len)), np.concatenate(frame.space_groups.to_list()))
 
 
 def _unhanded(space_group: int) -> int:

@@ -41,7 +41,7 @@ class ScreenedGenerator:
 
     base       name of a generator, made with `options`, or a generator
     share      of each block's genes that passed the other screens, the likeliest to lie within `limit` eV/atom of the hull; 1 asks no predictor
-    novel      whether genes of the reference and of the training set are turned away; sense: whether those that SMACT calls not valid are
+    novel      whether genes of the reference and of the training set, and known formulas in their space group, are turned away; sense: whether those that SMACT calls not valid are
     predictor  instead of the shipped one
     block      draws that are screened and ranked together, each block with a seed of its own, so that a longer proposal begins with the shorter one
 
@@ -89,11 +89,11 @@ class ScreenedGenerator:
 
     def _screens(self) -> list[Screen]:
         """Screens of one proposal, the one against duplicates first."""
-        from .gene_screens import gene_energy, usual
+        from .gene_screens import gene_energy, known_formulas, usual
 
         if self.share < 1 and self._predictor is None:
             self._predictor = gene_energy()
-        return usual(known_gene_keys() if self.novel else (), None, self._predictor if self.share < 1 else None, limit=self.limit, share=self.share, sense=self.sense)
+        return usual(known_gene_keys() if self.novel else (), known_formulas() if self.novel else None, self._predictor if self.share < 1 else None, limit=self.limit, share=self.share, sense=self.sense)
 
     def _named(self, one: Candidate, seed: int, place: int) -> Candidate:
         key = f"{self.name}-{seed}-{place}"

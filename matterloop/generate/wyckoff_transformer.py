@@ -65,7 +65,7 @@ class WyckoffTransformer:
     guidance     1: as trained; more exaggerates what the energies change (see gene_sampling)
     temperature  of every choice
     share        of each block's new genes, the likeliest to lie within `limit` eV/atom of the hull; 1 asks no predictor
-    novel        genes of the reference and the training set stay behind
+    novel        genes of the reference and the training set stay behind, and formulas that the Materials Project holds in the same space group
     neutral      oxidation states must be able to balance
     starts       geometries proposed of one gene at most, best first
     learn        "policy" or "imitation": verdicts change the network from round to round (gene_learning.py); "": they do not
@@ -255,12 +255,13 @@ class WyckoffTransformer:
     # screening and placing
 
     def _own_screens(self) -> list[Screen]:
-        from .gene_screens import gene_energy, usual
+        from .gene_screens import gene_energy, known_formulas, usual
         from .screened import known_gene_keys
 
         if self._screens is not None:
             return list(self._screens)
-        return usual(known_gene_keys() if self.novel else (), None, gene_energy() if self.share < 1 else None, limit=self.limit, share=self.share)
+        formulas = known_formulas() if self.novel else None
+        return usual(known_gene_keys() if self.novel else (), formulas, gene_energy() if self.share < 1 else None, limit=self.limit, share=self.share)
 
     def _screened(self, genes: list[Gene], screens: Sequence[Screen]) -> list[tuple[Gene, float | None]]:
         from .gene_screens import NearHull, screened
