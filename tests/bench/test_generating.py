@@ -248,6 +248,33 @@ def test_the_cpu_time_of_every_session_is_kept(tmp_path):
     assert held.stages["relax"] > 0 and held.stages["propose"] >= 0 and len(held.ends) == 12 and held.ends[3]["index"] == 3
 
 
+class Other:
+    """A second potential that puts the k-th crystal it is asked about k tenths of an eV/atom above its hull and does not converge on the last."""
+
+    def __init__(self):
+        self.asked = []
+
+    def relax(self, keys, crystals, protocol, limit, write):
+        assert len(keys) == len(crystals)
+        for k, key in enumerate(keys):
+            self.asked.append(key)
+            write({"key": key, "energy_above_hull": 0.1 * k, "converged": k < len(keys) - 1}, crystals[k])
+
+
+def test_another_potential_is_asked_only_about_what_is_valid_unique_and_novel_and_only_once(tmp_path):
+    Task("substitution", 12, protocol=ARGON).claim(tmp_path)
+    run(tmp_path)
+    held = Carried.read(tmp_path)
+    rows = judged(held.keys, held.proposed, held.ends, argon())
+    other = Other()
+    generating.second_opinion(tmp_path, "other", rows, held, ARGON, other)
+    assert other.asked == [r["key"] for r in rows if r["valid"] and r["unique"] and r["novel"]] == ["stretched-0-0", "stretched-0-1", "stretched-0-2"]
+    assert [r["above"].get("other") for r in rows[:2]] == [0.0, 0.1] and math.isnan(rows[2]["above"]["other"]) and "other" not in rows[3]["above"]
+    again = judged(held.keys, held.proposed, held.ends, argon())
+    generating.second_opinion(tmp_path, "other", again, held, ARGON, other)
+    assert len(other.asked) == 3 and again[1]["above"]["other"] == 0.1
+
+
 @pytest.mark.parametrize("change, words", [({"generators": ["substitution", "substitution"]}, "generators that differ"), ({"count": 0}, "above 0"), ({"hulls": ("published",)}, "the first must be"),
                                            ({"hulls": ("chgnet", "chgnet")}, "none may come twice"), ({"base": ("template",)}, "base case template")])
 def test_impossible_settings_are_refused_before_anything_runs(change, words):
