@@ -164,6 +164,7 @@ def discover(
     exclude: Annotated[list[str] | None, typer.Option(help="elements never to use, e.g. --exclude Co,Pb")] = None,
     include: Annotated[list[str] | None, typer.Option(help="elements to take off the default mask, e.g. --include U")] = None,
     known: Annotated[bool, typer.Option("--known", help="keep known phases too")] = False,
+    generator: Annotated[list[str] | None, typer.Option(help="NAME or NAME:PRESET, with =SHARE of the proposals; may be given several times")] = None,
     overwrite: Annotated[bool, typer.Option(help="replace a run that is already in the folder")] = False,
     lookup: Annotated[bool, typer.Option(help="ask public OPTIMADE databases for the best formulas; skipped with a word when offline")] = True,
     anyway: Annotated[bool, typer.Option("--anyway", help="search among all crystals if nothing of the sentence is understood")] = False,
@@ -189,9 +190,23 @@ def discover(
     warn(understood)
     with watching(quiet) as watch:
         outcome = run(understood, count=count, rounds=rounds, seconds=seconds, seed=seed, out=folder, potential=potential, reference=reference,
-                      exclude=symbols(exclude), include=symbols(include), known_too=known, overwrite=overwrite, lookup=lookup, anyway=anyway,
+                      exclude=symbols(exclude), include=symbols(include), generators=shares(generator), known_too=known, overwrite=overwrite, lookup=lookup, anyway=anyway,
                       second_opinion=second_asked(second_opinion, second_reference, both), executor=executor, watch=watch)
     summary(outcome, folder, json_, watch.stop())
+
+
+def shares(given: list[str] | None) -> dict[str, float] | None:
+    """{generator: share} of repeated NAME[=SHARE], None for none; BadInput for a share that is no number above 0."""
+    from ..base.errors import BadInput
+
+    found: dict[str, float] = {}
+    for text in given or ():
+        name, _, value = text.partition("=")
+        try:
+            found[name.strip()] = float(value or 1.0)
+        except ValueError:
+            raise BadInput(f"the share of {name} is {value!r}; a number above 0 is wanted", "--generator") from None
+    return found or None
 
 
 def symbols(given: list[str] | None) -> list[str]:

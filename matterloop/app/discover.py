@@ -60,6 +60,7 @@ def discover(
     count       proposals in all (default: 100, or 10 for each candidate that the wish names; None with `seconds`: as many as fit)
     exclude     symbols never used; `include` symbols taken off the default mask
     reference   file of own phases, energies and scheme instead of the shipped hull
+    generators  name, or name:preset, -> share of the proposals (default: `usual_generators`)
     known_too   keep phases that are already known
     settings    further fields of campaign.loop.Settings (fmax, steps, keep_symmetry, ...)
     lookup      ask public OPTIMADE databases for the formulas of the best kept candidates; without a network that is said and skipped
@@ -84,7 +85,8 @@ def discover(
         count = max(100, 10 * (wish.count or 0))
     chosen = from_mapping(Settings, {
         "count": count, "rounds": rounds, "seconds": seconds, "seed": seed, "potential": potential, "reference": str(Path(reference).resolve()) if reference else "",
-        "novel": not known_too, **settings_of(second_opinion), **({"generators": dict(generators)} if generators else {}), **dict(settings or {})}, "settings")
+        "novel": not known_too, **settings_of(second_opinion), "generators": dict(generators or usual_generators(rounds, known_too)),
+        **dict(settings or {})}, "settings")
     folder = Path(out) if out is not None else default_folder(wish.sentence)
     if ".." in folder.parts:
         folder = folder.resolve()  # a/../b is b even where there is no a
@@ -143,6 +145,12 @@ def show(folder: str | Path) -> Outcome:
         return _outcome(archive, state, wish, final(state.judged, state), {})
     finally:
         archive.close()
+
+
+def usual_generators(rounds: int = 1, known_too: bool = False) -> dict[str, float]:
+    """The mix of a campaign that names none: the default generator, which learns between rounds, and substitution beside it."""
+    preset = "_".join(word for word, wanted in (("known", known_too), ("learning", rounds > 1)) if wanted)
+    return {"wyckoff_transformer" + (f":{preset}" if preset else ""): 0.8, "substitution": 0.2}
 
 
 def parts_of(settings: Settings) -> dict:

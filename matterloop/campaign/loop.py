@@ -64,7 +64,7 @@ class Settings:
     rounds: int = 1
     seconds: float | None = None
     seed: int = 0
-    generators: Mapping[str, float] = field(default_factory=lambda: {"substitution": 0.8, "random_search": 0.2})
+    generators: Mapping[str, float] = field(default_factory=lambda: {"wyckoff_transformer": 0.8, "substitution": 0.2})
     potential: str = "chgnet"
     reference: str = ""
     fmax: float = 0.05

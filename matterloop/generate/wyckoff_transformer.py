@@ -45,7 +45,8 @@ CARD = Card(
     paper="arXiv:2503.02407",
     year=2025,
     capabilities=("elements", "formula", "anonymous", "atoms", "space_group", "prototype"),
-    presets={"learning": {"learn": "policy"}, "unconditional": {"above_hull": None, "guidance": 1.0, "share": 1.0, "novel": False}, "open": {"neutral": False}},
+    presets={"learning": {"learn": "policy"}, "known": {"novel": False}, "known_learning": {"learn": "policy", "novel": False},
+             "unconditional": {"above_hull": None, "guidance": 1.0, "share": 1.0, "novel": False}, "open": {"neutral": False}},
     small={"share": 1.0, "block": 24, "novel": False, "network": "small"},
     differs=(
         "positions are scored by site symmetry, multiplicity and freedom, and sites written as position, then element; the paper predicts symmetry, then enumeration",
