@@ -154,6 +154,7 @@ def bench_predict_structure(
     thorough: Annotated[bool, typer.Option("--thorough", help="match every guess, not only up to the first that does: the true RMSE of the best of many")] = False,
     relax: Annotated[int, typer.Option(min=0, help="targets whose first guesses are also relaxed and ranked by energy")] = 0,
     potential: Annotated[str, typer.Option(help="potential for --relax")] = "chgnet",
+    genes: Annotated[str | None, typer.Option(help="JSON lines of further genes with composition and score, joined by score")] = None,
     processes: Annotated[int, typer.Option(min=1)] = 2,
     seed: int = 0,
     data_dir: Annotated[str | None, typer.Option(help="folder of data sets, else $MATTERLOOP_DATA")] = None,
@@ -168,7 +169,7 @@ def bench_predict_structure(
 
     if record:
         made(Path(record).parent)
-    found = plain(measure(targets=targets, guesses=guesses, thorough=thorough, seed=seed, processes=processes, relax=relax, potential=potential, data_dir=data_dir, folder=work, note=say))
+    found = plain(measure(targets=targets, guesses=guesses, thorough=thorough, seed=seed, processes=processes, relax=relax, potential=potential, genes=genes, data_dir=data_dir, folder=work, note=say))
     if record:
         write_atomic(Path(record), json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     if json_:

@@ -8,6 +8,7 @@ the split in which polymorphs stay together (arXiv:2509.12178). Baseline: genes 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import time
@@ -35,6 +36,7 @@ from ..judge.chemistry_sense import charge_balanced, shortest_distances
 from ..judge.structure_prediction import TOLERANCE, rates_of
 from ..represent.wyckoff_gene import Gene
 from .structure_prediction_files import crystal_of, rows_of
+from .structure_prediction_genes import GeneSource, PlacedGene, joined, read_genes
 from .structure_prediction_relaxed import relaxed
 
 DATA, KNOWN, TARGETS = "mp20_biternary_val_test", "val.csv.gz", "test.csv.gz"
@@ -58,21 +60,23 @@ def read(file: str, data_dir: str | Path | None = None) -> list[tuple[str, str]]
 
 
 class Predictor:
-    """Ranked guesses for a composition, and how far each is from a target."""
+    """Ranked guesses for a composition, and how far each is from a target; `more` gives placed genes of another source."""
 
-    def __init__(self, fitted: Fitted, guesses: int = GUESSES, thorough: bool = False):
-        self.fitted, self.guesses, self.thorough = fitted, guesses, thorough
+    def __init__(self, fitted: Fitted, guesses: int = GUESSES, thorough: bool = False, more: GeneSource | None = None):
+        self.fitted, self.guesses, self.thorough, self.more = fitted, guesses, thorough, more
         self.ranker = Ranker(fitted.members, fitted.metric, fitted.chance)
         self.formulas = {m.formula for m in fitted.members}
         self._genes: dict[tuple[int, ...], set[str]] = defaultdict(set)
         for m in fitted.members:
             self._genes[m.counts].add(m.gene)
 
-    def rankings(self, composition: Mapping[int, int]) -> dict[str, list[Guess]]:
+    def rankings(self, composition: Mapping[int, int]) -> dict[str, list[Guess | PlacedGene]]:
         """{"ours": best first, "template": the baseline} for {atomic number: atoms in the primitive cell}."""
         elements, pattern = slots(dict(composition))
-        return {"ours": self.ranker.rank(composition, self.guesses),
-                "template": rank_by_swaps(self.ranker.analogues(pattern), elements, self.fitted.similarity, self.guesses)}
+        ours = self.ranker.rank(composition, self.guesses)
+        if self.more is not None:
+            ours = joined(ours, self.more(composition, [key for g in ours if (key := _gene_key(g))], self.guesses), self.guesses)
+        return {"ours": ours, "template": rank_by_swaps(self.ranker.analogues(pattern), elements, self.fitted.similarity, self.guesses)}
 
     def score(self, name: str, target: Crystals) -> dict[str, Any]:
         """The row of one target: what was asked, what is known of it, and for each ranking the distances of its guesses (None: no match).
@@ -84,6 +88,7 @@ class Predictor:
         rankings = self.rankings(composition)
         truth = member(name, target)
         genes = {_key(truth.gene, o) for o in orders_of(truth.counts)}
+        key_of_truth = Gene.parse(truth.gene).substituted(dict(enumerate(truth.species, 1))).key
         (wanted,) = prepare(target, TOLERANCE)
         row: dict[str, Any] = {
             "id": name, "composition": composition, "atoms": target.atoms, "dof": Gene.parse(truth.gene).dof, "formula_known": reduced(composition) in self.formulas,
@@ -93,20 +98,29 @@ class Predictor:
             guesses = rankings[label]
             distances: list[float | None] = []
             for guess in guesses:
-                key = (guess.member.name, guess.member.change, guess.member.slot.tobytes(), guess.order)
+                key = (guess.gene.text,) if isinstance(guess, PlacedGene) else (guess.member.name, guess.member.change, guess.member.slot.tobytes(), guess.order)
                 if key not in seen:
-                    seen[key] = distance(guess.crystal(self.fitted.volume(guess)), wanted)
+                    volume = self.fitted.modelled(composition) if isinstance(guess, PlacedGene) else self.fitted.volume(guess)
+                    seen[key] = distance(guess.crystal(volume), wanted)
                 distances.append(seen[key])
                 if distances[-1] is not None and not self.thorough:
                     break
             row[label] = {"guesses": len(guesses), "distances": distances, "first_gain": round(guesses[0].gain, 4) if guesses else 0.0,
-                          "gene_rank": next((i for i, g in enumerate(guesses) if g.member.gene and _key(g.member.gene, g.order) == truth.gene), -1),
-                          "recoloured": [i for i, g in enumerate(guesses) if g.member.change][:3]}
+                          "gene_rank": next((i for i, g in enumerate(guesses) if _gene_key(g) == key_of_truth), -1),
+                          "recoloured": sum(isinstance(g, Guess) and bool(g.member.change) for g in guesses), "genes": sum(isinstance(g, PlacedGene) for g in guesses)}
         return row | {"seconds": round(time.process_time() - begin, 3)}
 
 
 def _key(gene: str, order: Sequence[int]) -> str:
     return Gene.parse(gene).substituted({s + 1: role + 1 for role, s in enumerate(order)}).key
+
+
+def _gene_key(guess: Guess | PlacedGene) -> str:
+    """Key of the gene with its elements; "" for a recoloured crystal, whose gene is not known."""
+    if isinstance(guess, PlacedGene):
+        return guess.gene.key
+    change = {s + 1: guess.elements[role] for role, s in enumerate(guess.order)}
+    return Gene.parse(guess.member.gene).substituted(change).key if guess.member.gene else ""
 
 
 def distance(guess: Crystals, target: Prepared) -> float | None:
@@ -124,12 +138,18 @@ def distance(guess: Crystals, target: Prepared) -> float | None:
 _worker: Predictor
 
 
+def predictor_of(folder: Path, guesses: int = GUESSES, thorough: bool = False) -> Predictor:
+    """The predictor of a work folder: what was fitted there and, where it holds `genes.jsonl`, those genes."""
+    fitted, genes = Fitted.load(folder), folder / "genes.jsonl"
+    return Predictor(fitted, guesses, thorough, GeneSource(genes, fitted, folder) if genes.exists() else None)
+
+
 def _start(folder: str, guesses: int, thorough: bool) -> None:
     global _worker
     import torch
 
     torch.set_num_threads(1)
-    _worker = Predictor(Fitted.load(Path(folder)), guesses, thorough)
+    _worker = predictor_of(Path(folder), guesses, thorough)
 
 
 def _work(chunk: list[tuple[str, str]]) -> list[dict[str, Any]]:
@@ -158,7 +178,7 @@ def predict(targets: Iterable[tuple[str, str]], folder: Path, *, guesses: int = 
 
 def _rows(chunks: list, folder: Path, guesses: int, thorough: bool, processes: int) -> Iterator[list[dict[str, Any]]]:
     if processes == 1:
-        predictor = Predictor(Fitted.load(folder), guesses, thorough)
+        predictor = predictor_of(folder, guesses, thorough)
         yield from ([predictor.score(name, crystal_of(name, text)) for name, text in chunk] for chunk in chunks)
         return
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"), initializer=_start, initargs=(str(folder), guesses, thorough)) as pool:
@@ -212,20 +232,25 @@ def summary(rows: Sequence[Mapping[str, Any]], guesses: int = GUESSES, thorough:
 
 
 def measure(*, targets: int = 0, guesses: int = GUESSES, thorough: bool = False, seed: int = 0, processes: int = 2, relax: int = 0, potential: str = "chgnet",
-            data_dir: str | Path | None = None, folder: str | Path, note: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+            genes: str | Path | None = None, data_dir: str | Path | None = None, folder: str | Path, note: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """Fit to val, predict `targets` random targets of test (0: all) and count; returns the record, plain data.
 
     relax   of how many targets the first guesses are relaxed and ranked by energy too (structure_prediction_relaxed.py)
+    genes   file of further genes with scores (structure_prediction_genes.py); their source has to be told beside the figures
     folder  work folder: what was fitted and the rows; a run that was stopped goes on from there. BadInput for a folder of other settings.
     """
     if targets < 0 or guesses < 1 or processes < 1 or relax < 0:
         raise BadInput(f"{targets} targets, {guesses} guesses, {processes} processes, {relax} to relax; none may be negative, guesses and processes at least 1", "predict-structure")
     folder, begin = Path(folder), time.time()
     folder.mkdir(parents=True, exist_ok=True)
-    task = {"guesses": guesses, "thorough": thorough, "seed": seed}
+    given = Path(genes).read_text(encoding="utf-8") if genes else ""
+    task = {"guesses": guesses, "thorough": thorough, "seed": seed} | ({"genes": hashlib.sha256(given.encode()).hexdigest()} if genes else {})
     held = folder / "task.json"
     if held.exists() and json.loads(held.read_text(encoding="utf-8")) != task:
         raise BadInput("holds a run of other settings; give another folder or the same settings", str(folder))
+    if genes:
+        read_genes(Path(genes))  # a bad row is told before the minutes are spent
+        (folder / "genes.jsonl").write_text(given, encoding="utf-8")
     held.write_text(json.dumps(task), encoding="utf-8")
     if not Fitted.stands_in(folder):
         note("reading val")
@@ -240,7 +265,7 @@ def measure(*, targets: int = 0, guesses: int = GUESSES, thorough: bool = False,
     data = source(DATA)
     after = relaxed(wanted[:relax], folder, potential=potential, seed=seed, note=note) if relax else {}
     return summary(rows, guesses, thorough, seed) | ({"relaxed": after} if after else {}) | {
-        "protocol": list(PROTOCOL), "task": task, "learnt_from": {"file": KNOWN, **json.loads((folder / "fitted.json").read_text(encoding="utf-8"))},
+        "protocol": [*PROTOCOL, *(["Further genes joined by score; what their source learnt from has to be told beside these figures."] if genes else [])], "task": task, "learnt_from": {"file": KNOWN, **json.loads((folder / "fitted.json").read_text(encoding="utf-8"))},
         "data": {"name": DATA, "files": [KNOWN, TARGETS], "version": data.version}, "matcher": {"ltol": TOLERANCE.length, "stol": TOLERANCE.site, "angle_tol": TOLERANCE.angle},
         "cpu_seconds_per_target": float(np.mean([r["seconds"] for r in rows])), "hardware": hardware(), "versions": versions(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "seconds": round(time.time() - begin, 1)}

@@ -48,7 +48,7 @@ class Settings:
     """sharpness: exponent of p(e); known: see above; changed: ln units that an analogue loses for being recoloured."""
 
     sharpness: float = 1.0
-    known: float = 0.9
+    known: float = 0.5
     changed: float = 3.0
 
 

@@ -14,6 +14,7 @@ from matterloop.base.element_scales import MENDELEEV, RADIUS
 from matterloop.base.errors import BadInput
 from matterloop.bench import structure_prediction as bench
 from matterloop.bench.structure_prediction_files import crystal_of, rows_of
+from matterloop.bench.structure_prediction_genes import GeneSource, read_genes
 from matterloop.crystal.matching import Tolerance, prepare, rms
 from matterloop.crystal.matching_distance import reduced_rms
 from matterloop.crystal.state import Crystals
@@ -22,6 +23,7 @@ from matterloop.generate.analogue_fitting import Fitted, element_swaps, match_ch
 from matterloop.generate.analogue_ranking import Ranker, Settings, rank_by_swaps
 from matterloop.generate.analogues import analogues, by_pattern, load, member, orders_of, recoloured, save, slot_distances, slots
 from matterloop.generate.swap_metric import MatchChance, SwapMetric, element_scales, fit, lessons, log_likelihood
+from matterloop.represent.wyckoff_gene import gene
 
 SYMBOL = {3: "Li", 9: "F", 11: "Na", 12: "Mg", 16: "S", 17: "Cl", 19: "K", 20: "Ca", 35: "Br", 37: "Rb", 38: "Sr", 53: "I", 55: "Cs", 8: "O", 34: "Se", 52: "Te", 28: "Ni", 13: "Al", 49: "In"}
 ALKALI, HALOGEN = (3, 11, 19, 37), (9, 17, 35, 53)
@@ -246,6 +248,36 @@ def test_the_baseline_sums_likelihoods_over_members_of_a_gene():
     salt_first, cube_second = rank_by_swaps(a, (11, 17), table)
     assert (salt_first.member.gene[:3], cube_second.member.gene[:3]) == ("225", "221")  # 2 e^0 > e^0.5
     assert salt_first.gain == pytest.approx(2 / (2 + math.exp(0.5)), abs=1e-6)
+
+
+# genes of another source
+
+
+def genes_file(path, *rows):
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    return path
+
+
+def test_genes_are_read_best_first_and_bad_rows_are_named(tmp_path):
+    one = lambda gene, score, composition: {"composition": composition, "gene": gene, "score": score}
+    path = genes_file(tmp_path / "g.jsonl", one("221:Na_a.Cl_b", 0.1, {"11": 1, "17": 1}), one("225:Na_a.Cl_b", 0.4, {"17": 1, "11": 1}))
+    assert [(g.space_group, s) for g, s in read_genes(path)[(11, 1), (17, 1)]] == [(225, 0.4), (221, 0.1)]
+    with pytest.raises(BadInput, match="row 1.*holds"):
+        read_genes(genes_file(tmp_path / "b.jsonl", one("225:Na_a.Cl_b", 0.4, {"11": 2, "17": 2})))
+    with pytest.raises(BadInput, match="row 2"):
+        read_genes(genes_file(tmp_path / "c.jsonl", one("225:Na_a.Cl_b", 0.4, {"11": 1, "17": 1}), {"gene": "225:Na_a.Cl_b"}))
+
+
+def test_genes_of_another_source_are_placed_without_shipped_tables_and_joined_by_score(tmp_path, fitted, no_shipped_table):
+    zinc_blende, salt_gene, cube_gene = "216:Na_a.Cl_c", "225:Na_a.Cl_b", "221:Na_a.Cl_b"
+    rows = [{"composition": {"11": 1, "17": 1}, "gene": g, "score": s} for g, s in ((zinc_blende, 0.999), (salt_gene, 0.998), (cube_gene, 0.997))]
+    source = GeneSource(genes_file(tmp_path / "genes.jsonl", *rows), fitted, tmp_path)
+    assert [type(g).__name__ for g in bench.Predictor(fitted, 2, more=source).rankings({11: 1, 17: 1})["ours"]] == ["Guess", "Guess"]  # both are analogues already
+    predictor = bench.Predictor(fitted, 1, more=source)
+    (ours,) = predictor.rankings({11: 1, 17: 1})["ours"]  # rock salt is the first analogue, nothing known resembles zinc blende, CsCl scores more
+    made = ours.crystal(20.0)
+    assert float(made.volume[0]) == pytest.approx(40.0) and gene(made, 0.01)[0].key == ours.gene.key == cube_gene
+    assert predictor.score("t", made)["ours"]["distances"] == [pytest.approx(0.0, abs=1e-6)]
 
 
 # counting
