@@ -157,7 +157,7 @@ def told(records, ways, names, tell):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["match", "relax"])
-    parser.add_argument("--data-dir", type=Path, default=os.environ.get("MATTERLOOP_DATA"), required="MATTERLOOP_DATA" not in os.environ)
+    parser.add_argument("--data-dir", type=Path, default=os.environ.get("MATTERLOOP_DATA"))
     parser.add_argument("--count", type=int, default=None)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--starts", type=int, default=3)
@@ -167,6 +167,8 @@ def main():
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
+    if args.data_dir is None and not args.only:
+        parser.error("--data-dir or MATTERLOOP_DATA is needed")
     matching = args.part == "match"
     ways = args.ways or (list(WAYS) if matching else ["all", "declash"])
     count = args.count or (500 if matching else 200)
