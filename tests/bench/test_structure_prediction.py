@@ -18,7 +18,7 @@ from matterloop.bench.structure_prediction_genes import GeneSource, read_genes
 from matterloop.crystal.matching import Tolerance, prepare, rms
 from matterloop.crystal.matching_distance import reduced_rms
 from matterloop.crystal.state import Crystals
-from matterloop.generate import analogue_fitting, random_search, similarity, volume
+from matterloop.generate import random_search, similarity, volume
 from matterloop.generate.analogue_fitting import Fitted, element_swaps, match_chance
 from matterloop.generate.analogue_ranking import Ranker, Settings, rank_by_swaps
 from matterloop.generate.analogues import analogues, by_pattern, load, member, orders_of, recoloured, save, slot_distances, slots
@@ -95,7 +95,6 @@ def tiny(monkeypatch):
         return [(name, cif(one)) for name, one in (known() if file == bench.KNOWN else TEST)]
 
     monkeypatch.setattr(bench, "read", read)
-    monkeypatch.setattr(analogue_fitting, "EPOCHS", 4)
     return order
 
 
