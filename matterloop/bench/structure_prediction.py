@@ -172,7 +172,8 @@ def predict(targets: Iterable[tuple[str, str]], folder: Path, *, guesses: int = 
             stream.write("".join(json.dumps(r) + "\n" for r in rows))
             stream.flush()
             if len(have) % 200 < CHUNK:
-                note(f"{len(have)} targets, first rank {np.mean([_best(r['ours'], 1) < np.inf for r in have]):.3f}, best of {guesses} {np.mean([_best(r['ours'], guesses) < np.inf for r in have]):.3f}")
+                first, any_ = (np.mean([_best(r["ours"], k) < np.inf for r in have]) for k in (1, guesses))
+                note(f"{len(have)} targets, first rank {first:.3f}, best of {guesses} {any_:.3f}")
     return have
 
 
