@@ -113,3 +113,14 @@ def test_only_unreadable_files_are_counted_as_not_valid(tmp_path):
 
 def test_the_work_folder_is_called_after_what_is_judged(folder):
     assert default_work([str(folder)]).name == "judge-" + folder.name == default_work([str(folder / "a_mgo.cif")]).name
+
+
+def test_a_second_opinion_judges_what_passed_on_a_hull_of_its_own(folder, tmp_path):
+    """Only the new perovskite passed; by the second potential's phases, set far below, it is not within the limit."""
+    from matterloop.campaign.second_opinion import Asked
+
+    (tmp_path / "far.csv").write_text("formula,energy_per_atom,scheme\n" + "".join(f"{e},-90.0,lj\n" for e in ("Cs", "Y", "Br")))
+    found = as_submitted(folder, second_opinion=Asked("lennard_jones", str(tmp_path / "far.csv")))
+    told, row = found["second_opinion"], next(r for r in found["crystals"] if r["file"].endswith("c_new.cif"))
+    assert told["candidates"] == (row["energy_above_hull"] <= 0.1) and "second" in row and row["second_energy_above_hull"] > 1
+    assert told["agree"] == [] and all("second" not in r for r in found["crystals"] if not r["file"].endswith("c_new.cif"))
