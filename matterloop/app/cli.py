@@ -209,6 +209,22 @@ def shares(given: list[str] | None) -> dict[str, float] | None:
     return found or None
 
 
+def settings_of(given: list[str] | None) -> dict[str, Any]:
+    """{name: value} of repeated NAME=VALUE; numbers, true and false are read as such. BadInput where there is no =."""
+    from ..base.errors import BadInput
+
+    found: dict[str, Any] = {}
+    for text in given or ():
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise BadInput(f"{text!r} is not NAME=VALUE", "--set")
+        try:
+            found[name.strip()] = json.loads(value)
+        except ValueError:
+            found[name.strip()] = value
+    return found
+
+
 def symbols(given: list[str] | None) -> list[str]:
     """Symbols from repeated or comma-separated options."""
     return [s.strip() for text in given or () for s in text.replace(",", " ").split()]
@@ -308,7 +324,8 @@ def hull(files: Files, potential: Potential = "chgnet", reference: Reference = "
 def generate(
     wish: Annotated[str, typer.Argument(help="what to propose: a sentence or a .toml spec")] = "any crystals",
     count: Annotated[int, typer.Option(min=1)] = 10, seed: int = 0, out: Annotated[str | None, typer.Option(help="folder for the CIFs")] = None,
-    generator: Annotated[str, typer.Option(help="see `matterloop models`, roles generator and search")] = "substitution",
+    generator: Annotated[str, typer.Option(help="NAME or NAME:PRESET, see `matterloop models`, roles generator and search; wyckoff_transformer without it")] = "",
+    option: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE of the generator, e.g. temperature=0.8, guidance=4; may be given several times")] = None,
     elements: Annotated[str, typer.Option(help="only these elements, all of them, e.g. Li,Fe,P,O")] = "",
     formula: Annotated[str, typer.Option(help="reduced formula")] = "",
     atoms: Annotated[str, typer.Option(help="atoms in the primitive cell, e.g. 4-12")] = "",
@@ -328,7 +345,7 @@ def generate(
         understood_at_all(understood)
     warn(understood)
     ask = narrowed(understood.ask, elements=elements, formula=formula, atoms=atoms, space_group=space_group, crystal_system=crystal_system, exclude=symbols(exclude))
-    rows = run(ask, count=count, seed=seed, generator=generator, out=out)
+    rows = run(ask, count=count, seed=seed, generator=generator, options=settings_of(option), out=out)
     emit(rows, json_, ("key", "formula", "atoms", "parents", "out"))
     if len(rows) < count:
         say(f"{len(rows)} of {count}: no more exist for this ask")

@@ -241,13 +241,17 @@ def dict_of(decomposition) -> dict[str, float]:
     return {name: round(float(share), 6) for name, share in decomposition}
 
 
-def generate(ask, *, count: int = 10, seed: int = 0, generator: str = "substitution", out: str | Path | None = None) -> list[dict[str, Any]]:
-    """Candidates for an `Ask` from one generator; with `out` a CIF of each is written there."""
+def generate(ask, *, count: int = 10, seed: int = 0, generator: str = "", options: Mapping[str, Any] | None = None, out: str | Path | None = None) -> list[dict[str, Any]]:
+    """Candidates for an `Ask` from one generator, made with `options`; with `out` a CIF of each is written there.
+
+    Without a name it is the default generator, known crystals included where a formula or a structure type is asked for.
+    """
     from ..crystal.formats import cif_texts
     from ..generate.proposal import load_generator
     from .folder import made, write_atomic
 
-    found = load_generator(generator).propose(ask, count, seed)
+    named = generator or ("wyckoff_transformer:known" if ask.formula or ask.prototypes else "wyckoff_transformer")
+    found = load_generator(named, **(options or {})).propose(ask, count, seed)
     folder = made(Path(out)) if out is not None else None
     rows = []
     for c in found:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import inspect
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.metadata import entry_points
@@ -170,4 +171,8 @@ def load(name: str, role: str | tuple[str, ...] | None = None, **options):
         if preset not in entry.card.presets:
             raise Missing(f"preset of {name}", preset, entry.card.presets)
         options = {**entry.card.presets[preset], **options}
-    return getattr(importlib.import_module(entry.module), entry.card.build)(**options)
+    build = getattr(importlib.import_module(entry.module), entry.card.build)
+    known = inspect.signature(build).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in known.values()) and (unknown := [o for o in options if o not in known]):
+        raise Missing(f"option of {entry.card.name}", unknown[0], list(known))
+    return build(**options)

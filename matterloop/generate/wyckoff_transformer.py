@@ -83,6 +83,9 @@ class WyckoffTransformer:
         neutral: bool = True, starts: int = 1, learn: Literal["", "policy", "imitation"] = "", block: int = 512, network: GeneNetwork | Literal["shipped", "small"] = "shipped",
         placer: Placer | None = None, screens: Sequence[Screen] | None = None,
     ):
+        for word, value in (("above_hull", above_hull), ("guidance", guidance), ("temperature", temperature), ("share", share), ("limit", limit)):
+            if not isinstance(value, (int, float)) and not (word == "above_hull" and value is None):
+                raise BadInput(f"{word} is {value!r}, a number is wanted", self.name)
         if not 0 < share <= 1 or block < 1 or starts < 1:
             raise BadInput(f"share {share}, block {block}, starts {starts}: wanted are a share above 0 and at most 1, the others at least 1", self.name)
         self.above_hull, self.guidance, self.temperature, self.share, self.limit = above_hull, guidance, temperature, share, limit

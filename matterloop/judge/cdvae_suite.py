@@ -30,7 +30,7 @@ from .chemistry_sense import MOST_IMAGES, charge_balanced
 from .intervals import bootstrap, share_interval
 
 CARD = Card(
-    name="cdvae_suite",
+    name="cdvae_metrics",
     build="CdvaeSuite",
     role="judge",
     paper="2110.06197",
@@ -90,7 +90,7 @@ def shortest(crystals: Crystals) -> tuple[np.ndarray, np.ndarray]:
 class CdvaeSuite:
     """Judge of structure and composition by the criteria of the paper, with own images beside."""
 
-    name = "cdvae_suite"
+    name = "cdvae_metrics"
 
     def judge(self, crystals: Crystals) -> list[tuple[Reason, ...]]:
         """Reasons of every crystal: distance between atoms and to own images (Å, at most 2), cell volume (Å^3), SMACT validity, whether it has a fingerprint."""
