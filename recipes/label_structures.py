@@ -48,7 +48,7 @@ from matterloop.represent.wyckoff_gene import gene
 MOST_ATOMS = 100
 ROUGH = 0.1  # Å, tolerance at which a higher symmetry is looked for
 GAIN = 1e-3  # eV/atom that the more symmetric end may lie above the other
-SETTLED = 5e-6  # decimals of what ships, Å, degrees and fractions of the cell
+DECIMALS = 5  # of what ships: Å, degrees, fractions of the cell
 DATA_FILES = {  # what a split is called: (data set, file, column of ids, column of PBE gaps)
     "mp20_val": ("mp20_biternary_val_test", "val.csv.gz", "material_id", "band_gap"), "mp20_test": ("mp20_biternary_val_test", "test.csv.gz", "material_id", "band_gap"),
     "mp20_pilot_train": ("mp20_pilot_3x1000", "train.csv.gz", "material_id", "band_gap"), "mp20_pilot_val": ("mp20_pilot_3x1000", "val.csv.gz", "material_id", "band_gap"),
@@ -228,8 +228,8 @@ def ends(work: Path) -> dict[str, dict]:
 
 
 def rounded(values: np.ndarray) -> np.ndarray:
-    """Five decimals, which compress to half."""
-    return (np.rint(np.asarray(values, dtype=np.float64) / (2 * SETTLED)) * (2 * SETTLED)).astype(np.float32)
+    """In single precision, rounded so that it compresses to half."""
+    return np.round(np.asarray(values, dtype=np.float64), DECIMALS).astype(np.float32)
 
 
 def write_genes(work: Path) -> None:
