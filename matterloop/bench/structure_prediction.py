@@ -51,6 +51,7 @@ PROTOCOL = (
     "Match: StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10).get_rms_dist of the reduced primitive cells, no two atoms of the guess nearer than 0.5 Å; shares of all targets.",
     "Targets whose formula occurs in val stand apart; the others are the split in which polymorphs stay together.",
 )
+FURTHER = "Further genes joined by score; what their source learnt from has to be told beside these figures."
 
 
 def read(file: str, data_dir: str | Path | None = None) -> list[tuple[str, str]]:
@@ -219,8 +220,8 @@ def summary(rows: Sequence[Mapping[str, Any]], guesses: int = GUESSES, thorough:
         asked[json.dumps(r["composition"], sort_keys=True)] += 1
     several = [asked[json.dumps(r["composition"], sort_keys=True)] for r in rows]
     found["metre"] = {label: rates_of(np.array([_best(r[label], m) for r, m in zip(rows, several, strict=True)]), TOLERANCE.site, "metre", seed) for label in RANKINGS}
-    found["charge_balanced_only"] = {label: {f"at_{k}": rates_of(np.array([_best(r[label], k) if r["charge_balanced"] else np.inf for r in rows]), TOLERANCE.site, "match_rate", seed)
-                                             for k in sorted({1, guesses})} for label in RANKINGS}
+    balanced = lambda label, k: np.array([_best(r[label], k) if r["charge_balanced"] else np.inf for r in rows])
+    found["charge_balanced_only"] = {label: {f"at_{k}": rates_of(balanced(label, k), TOLERANCE.site, "match_rate", seed) for k in sorted({1, guesses})} for label in RANKINGS}
     for label in RANKINGS:
         first = np.array([next((i + 1 for i, d in enumerate(r[label]["distances"]) if d is not None), 0) for r in rows])
         right = [r for r in rows if r[label]["gene_rank"] == 0]
@@ -265,8 +266,9 @@ def measure(*, targets: int = 0, guesses: int = GUESSES, thorough: bool = False,
     rows = [r for r in rows if r["id"] in names]
     data = source(DATA)
     after = relaxed(wanted[:relax], folder, potential=potential, seed=seed, note=note) if relax else {}
+    learnt = {"file": KNOWN, **json.loads((folder / "fitted.json").read_text(encoding="utf-8"))}
     return summary(rows, guesses, thorough, seed) | ({"relaxed": after} if after else {}) | {
-        "protocol": [*PROTOCOL, *(["Further genes joined by score; what their source learnt from has to be told beside these figures."] if genes else [])], "task": task, "learnt_from": {"file": KNOWN, **json.loads((folder / "fitted.json").read_text(encoding="utf-8"))},
+        "protocol": [*PROTOCOL, FURTHER] if genes else list(PROTOCOL), "task": task, "learnt_from": learnt,
         "data": {"name": DATA, "files": [KNOWN, TARGETS], "version": data.version}, "matcher": {"ltol": TOLERANCE.length, "stol": TOLERANCE.site, "angle_tol": TOLERANCE.angle},
         "cpu_seconds_per_target": float(np.mean([r["seconds"] for r in rows])), "hardware": hardware(), "versions": versions(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "seconds": round(time.time() - begin, 1)}
