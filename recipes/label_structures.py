@@ -171,6 +171,8 @@ def retry(work: Path, until: float, part: tuple[int, int], sources: Iterable[str
 
 def symmetrise(work: Path, until: float, part: tuple[int, int], sources: Iterable[str]) -> None:
     """Relax again what is more symmetric within ROUGH, from the symmetrised crystal."""
+    import pandas as pd
+
     wanted, tried = set(queue(work, sources).material_id), lines(work, "symmetrise").keys() | seen(work)
     rest = [(m, x) for m, x in lines(work, "relax").items() if x["status"] == "converged" and m in wanted and m not in tried]
     rest = [pair for pair, ours in zip(rest, mine([m for m, _ in rest], part), strict=True) if ours]
@@ -180,8 +182,6 @@ def symmetrise(work: Path, until: float, part: tuple[int, int], sources: Iterabl
         chosen = dict(rest[start : start + 200])
         rows = raised(chosen)
         if rows:
-            import pandas as pd
-
             climb(work / f"symmetrise-{part[0]}", pd.DataFrame(rows), 0, until, 200)
         with (work / f"seen-{part[0]}.txt").open("a") as file:
             file.write("".join(f"{m}\n" for m in chosen))
