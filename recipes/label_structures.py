@@ -34,7 +34,7 @@ from reference_structures import crystals_of, structures
 from reference_table import kind_of, relaxed_columns
 
 from matterloop.archive.files import replacing
-from matterloop.archive.sources import data_path, load_frame, members
+from matterloop.archive.sources import load_frame, members
 from matterloop.base.errors import BadInput
 from matterloop.crystal.composition import compositions, reduced_formula
 from matterloop.crystal.formats_cif import blocks, frame_of
