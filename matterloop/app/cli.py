@@ -357,6 +357,7 @@ def judge(
     no_relax: Annotated[bool, typer.Option("--no-relax", help="judge the structures as submitted")] = False,
     no_reference: Annotated[bool, typer.Option("--no-reference", help="skip novelty, and stability, which is gated by it")] = False,
     no_suite: Annotated[bool, typer.Option("--no-suite", help="skip the CDVAE suite and the statistics")] = False,
+    known: Annotated[list[str] | None, typer.Option(help="file of further structures that are not novel, such as the training set: CIF, extxyz or a table with a cif column; may be repeated")] = None,
     work: Annotated[str | None, typer.Option(help="folder that keeps the relaxations, so that a stopped or killed run goes on; runs/judge-NAME by default")] = None,
     potential: Potential = "chgnet", executor: Annotated[str | None, typer.Option("--executor", help="where relaxations run, as for discover; processes of this machine for many structures by default")] = None,
     max_atoms: MaxAtoms = 500, second_opinion: Second = "", second_reference: SecondReference = "", quiet: bool = False, json_: Json = False,
@@ -369,8 +370,8 @@ def judge(
 
     folder = work or (None if no_relax else str(default_work(files)))
     with watching(quiet) as watch:
-        result = run(files[0] if len(files) == 1 else files, reference=not no_reference, relaxed=not no_relax, suite=not no_suite, work=folder, potential=potential, executor=executor,
-                     max_atoms=max_atoms, second_opinion=second_asked(second_opinion, second_reference), watch=watch)
+        result = run(files[0] if len(files) == 1 else files, reference=not no_reference, relaxed=not no_relax, suite=not no_suite, work=folder, known=known, potential=potential,
+                     executor=executor, max_atoms=max_atoms, second_opinion=second_asked(second_opinion, second_reference), watch=watch)
     if json_:
         emit([result], True)
     elif result["finished"]:

@@ -6,6 +6,7 @@ import math
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ..campaign.second_opinion import Asked
     from ..campaign.tasks import Protocol
     from ..crystal.state import Crystals
+    from ..judge.sun import Reference
     from ..potential.oracle import Oracle
     from .verbs import Source
 
@@ -26,7 +28,7 @@ MANY = 40  # crystals from which on relaxations run in processes of their own, w
 
 
 def judge(source: Source, *, reference: bool = True, relaxed: bool = True, suite: bool = True, potential: str = "chgnet", work: str | Path | None = None,
-          executor: Executor | str | Path | None = None, second_opinion: Asked | str | None = None, limit: float = 0.1, max_atoms: int = MAX_ATOMS,
+          known: Source | None = None, executor: Executor | str | Path | None = None, second_opinion: Asked | str | None = None, limit: float = 0.1, max_atoms: int = MAX_ATOMS,
           watch: Watch = Watch()) -> dict[str, Any]:
     """Gated shares of a folder or files from any generator, in the order of their names: valid, unique, novel, metasun, sun, and p1_share.
 
@@ -36,6 +38,7 @@ def judge(source: Source, *, reference: bool = True, relaxed: bool = True, suite
     reference       whether known phases count as not novel; without it nothing is said of novel, metasun and sun
     relaxed         relax with our engine first; otherwise everything is judged as submitted
     suite           add `cdvae` (the CDVAE suite of the structures as submitted, against MP-20 test) and `statistics` (symmetry and diversity of what was judged)
+    known           further structures that are not novel: files or a table with a cif column, such as the training set of the generator
     work            folder that keeps every relaxation as it ends, so that a killed run goes on; None: nothing is kept
     executor        where relaxations run; None: processes of this machine for many crystals, "": this process
     second_opinion  another potential: what passed is measured on both hulls as `hull` does, and `second_opinion` of the answer says how far they agree at `limit` (eV/atom)
@@ -64,6 +67,8 @@ def judge(source: Source, *, reference: bool = True, relaxed: bool = True, suite
         return out | shares([], given, gates) | {"crystals": errors}
     crystals, oracle = crystals.bare(), protocol.oracle()
     judges = Judges.of(potential, "", oracle)
+    if known is not None:
+        judges = replace(judges, reference=_with(judges.reference, known, watch))
     ends = relax_set(crystals, protocol, oracle, work=None if work is None else Path(work), executor=_executor(executor, len(crystals)), watch=watch)
     clock.lap("relax")
     if not ends.finished:
@@ -103,6 +108,20 @@ def default_work(files: Sequence[str]) -> Path:
     first = Path(files[0]).resolve()
     folder = first if first.is_dir() else first.parent
     return Path("runs") / ("judge-" + (re.sub(r"[^A-Za-z0-9._]+", "-", folder.name).strip("-")[:40] or "structures"))
+
+
+def _with(reference: Reference, known: Source, watch: Watch) -> Reference:
+    """The reference and further known structures; those that cannot be read are told to `watch.note`."""
+    from ..judge.sun import Described, describe
+
+    crystals, names, errors = read_source(known, watch)
+    for error in errors:
+        watch.note(f"not read, so not known: {error['file']}: {error['error']}")
+    extra: dict[tuple, list[Described]] = {}
+    for one in describe(crystals, names) if crystals is not None else ():
+        extra.setdefault(one.prepared.composition, []).append(one)
+    held = reference.crystals
+    return replace(reference, crystals=lambda composition: [*held(composition), *extra.get(composition, ())], name=f"{reference.name} and {len(names)} structures of yours")
 
 
 def _executor(asked: Executor | str | Path | None, crystals: int) -> Executor | None:

@@ -1,6 +1,9 @@
 """`matterloop judge`: gated shares with intervals over all inputs, bad files named and counted, one object of JSON, a run that goes on."""
 
 import json
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from typer.testing import CliRunner
 from matterloop.app import cli
 from matterloop.app.judging import default_work, judge
 from matterloop.base.errors import BadInput
+from matterloop.bench import examples
 from matterloop.campaign.watch import Watch
 from matterloop.crystal.formats import cif_texts
 from matterloop.crystal.state import Crystals
@@ -100,6 +104,15 @@ def test_a_stopped_run_keeps_what_is_done_and_goes_on(folder, tmp_path):
     assert drop(second) == drop(whole)
 
 
+def test_a_training_set_is_not_novel(folder, tmp_path):
+    told = []
+    (tmp_path / "broken.cif").write_text("nonsense")
+    found = as_submitted(folder, known=[folder / "e_new_again.cif", tmp_path / "broken.cif"], watch=Watch(note=told.append))
+    row = next(r for r in found["crystals"] if r["file"].endswith("c_new.cif"))
+    assert row["unique"] and row["novel"] is False and "e_new_again" in row["reasons"][-2]["note"] and found["counts"]["novel"] == 0
+    assert any("broken.cif" in text for text in told) and "1 structures of yours" in found["protocol"]["novelty"]
+
+
 def test_a_folder_without_structures_is_refused(tmp_path):
     with pytest.raises(BadInput, match="no structure files"):
         judge(tmp_path)
@@ -124,3 +137,23 @@ def test_a_second_opinion_judges_what_passed_on_a_hull_of_its_own(folder, tmp_pa
     told, row = found["second_opinion"], next(r for r in found["crystals"] if r["file"].endswith("c_new.cif"))
     assert told["candidates"] == (row["energy_above_hull"] <= 0.1) and "second" in row and row["second_energy_above_hull"] > 1
     assert told["agree"] == [] and all("second" not in r for r in found["crystals"] if not r["file"].endswith("c_new.cif"))
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(tmp_path):
+    """kill -9 of the driver as soon as a worker has written a result; the same call then ends with the answer of an unbroken run."""
+    crystals = examples.displaced(24, (12, 8))
+    (tmp_path / "set").mkdir()
+    for i, text in enumerate(cif_texts(crystals, [f"c{i:02d}" for i in range(24)])):
+        (tmp_path / "set" / f"c{i:02d}.cif").write_text(text)
+    command = [sys.executable, "-m", "matterloop", "judge", str(tmp_path / "set"), "--json", "--no-suite", "--executor", "processes:2", "--work", str(tmp_path / "work")]
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while driver.poll() is None and not any('"content"' in p.read_text() for p in (tmp_path / "work" / "spool").glob("attempts/*.log")):
+        time.sleep(0.05)
+    assert driver.poll() is None, "the run ended before it could be killed; take more crystals"
+    driver.kill()
+    driver.wait()
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    found, whole = json.loads(again.stdout), judge(tmp_path / "set", suite=False, executor="")
+    assert found["counts"] == whole["counts"] and [r["energy_per_atom"] for r in found["crystals"]] == [r["energy_per_atom"] for r in whole["crystals"]]
