@@ -36,6 +36,7 @@ SHAPE = {  # which of ln b/a, ln c/a, (alpha, beta, gamma - 90 degrees) / 20 deg
     "triclinic": (0, 1, 2, 3, 4), "monoclinic": (0, 1, 3), "orthorhombic": (0, 1), "tetragonal": (1,), "trigonal": (1,), "hexagonal": (1,), "cubic": ()}
 DEGREES = 20.0
 MOST_KAPPA = 200.0  # about 0.011 of the cell
+ANYWHERE = 0.02  # share of every coordinate's distribution that is uniform
 FEATURES = 9 + 6 + 4 + 1
 
 
@@ -184,6 +185,8 @@ class PlacementNetwork(nn.Module):
         self.before, self.previous = linear(rng, width + 18, width), linear(rng, 6, width)
         self.blocks = nn.ModuleList(Block(rng, width, heads) for _ in range(depth - 1))
         self.coordinate = perceptron(rng, width + 3 + 12, 2 * width, 3 * mixture, activation=nn.SiLU)
+        with torch.no_grad():
+            self.coordinate[-1].weight.mul_(0.05)  # begins uniform: sharp terms at wrong places would be unlearnt for good
         self.closeness = Closeness(rng, closeness)
 
     # lattice
@@ -229,7 +232,6 @@ class PlacementNetwork(nn.Module):
         weight, centre, kappa = out.split(self.mixture, -1)
         spaced = torch.arange(self.mixture) / self.mixture
         narrow = (1 + F.softplus(kappa + 1).clamp(max=12.0).expm1()).clamp(max=MOST_KAPPA)  # at least 1: near 0 a centre has no gradient
-        narrow = narrow * (torch.arange(self.mixture) > 0)  # the first term is uniform: no coordinate is ever impossible
         return weight.log_softmax(-1), centre + spaced, narrow
 
     def coordinate_loss(self, batch: SiteBatch, seen: Tensor, geometry: Tensor, values: Tensor) -> Tensor:
@@ -240,8 +242,9 @@ class PlacementNetwork(nn.Module):
         for axis in range(3):
             weight, centre, kappa = self.terms(known, values, axis)
             turn = 2 * math.pi * (values[..., axis, None] - centre)
-            log = weight + kappa * (turn.cos() - 1) - torch.special.i0e(kappa).log()
-            total = total - (torch.logsumexp(log, -1) * free[..., axis]).sum(-1)
+            log = torch.logsumexp(weight + kappa * (turn.cos() - 1) - torch.special.i0e(kappa).log(), -1)
+            log = torch.logaddexp(log + math.log(1 - ANYWHERE), torch.full_like(log, math.log(ANYWHERE)))
+            total = total - (log * free[..., axis]).sum(-1)
         return total
 
     # samples
@@ -281,7 +284,8 @@ class PlacementNetwork(nn.Module):
                 gumbel = torch.from_numpy(rng.gumbel(size=tuple(weight.shape)).astype(np.float32))
                 k = (weight + gumbel).argmax(-1, keepdim=True)
                 middle, narrow = centre.gather(-1, k)[:, 0].numpy(), kappa.gather(-1, k)[:, 0].numpy()
-                drawn = middle + rng.vonmises(0.0, np.maximum(narrow, 1e-6)) / (2 * math.pi)
+                drawn = middle + rng.vonmises(0.0, narrow) / (2 * math.pi)
+                drawn = np.where(rng.random(len(drawn)) < ANYWHERE, rng.random(len(drawn)), drawn)
                 values[:, s, axis] = torch.from_numpy((drawn % 1).astype(np.float32))
         return values
 
