@@ -107,16 +107,23 @@ class Block(nn.Module):
         self.inward, self.outward = linear(rng, width, 3 * width, bias=False), linear(rng, width, width, bias=False)
         self.up, self.down = linear(rng, width, factor * width), linear(rng, factor * width, width)
 
-    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """x (batch, tokens, width) and what earlier tokens left, (batch, heads, earlier, width / heads) twice; with a past there is one token."""
+    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None = None, rng: torch.Generator | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """x (batch, tokens, width) and what earlier tokens left, (batch, heads, earlier, width / heads) twice; with a past there is one token.
+
+        rng  of the features that training leaves out; without it none is
+        """
         batch, tokens, width = x.shape
         q, k, v = self.inward(self.before(x)).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         if past is not None:
             k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
-        drop = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=past is None, dropout_p=drop)
-        x = x + F.dropout(self.outward(mixed.transpose(1, 2).reshape(batch, tokens, width)), drop)
-        return x + F.dropout(self.down(F.gelu(self.up(self.between(x)))), drop), (k, v)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=past is None)
+        x = x + self._thinned(self.outward(mixed.transpose(1, 2).reshape(batch, tokens, width)), rng)
+        return x + self._thinned(self.down(F.gelu(self.up(self.between(x)))), rng), (k, v)
+
+    def _thinned(self, x: Tensor, rng: torch.Generator | None) -> Tensor:
+        if rng is None or not self.dropout:
+            return x
+        return x * (torch.rand(x.shape, generator=rng) >= self.dropout) / (1 - self.dropout)
 
 
 def _scaled(part: nn.Module, factor: float) -> nn.Module:
@@ -210,11 +217,11 @@ class GeneNetwork(nn.Module):
         numbers = torch.stack([torch.log1p(total), torch.log1p(left), (atoms > 0).to(used.dtype).expand_as(total)], -1)
         return self.used(torch.log1p(used)) + self.rest(torch.cat([torch.log1p(rest), (rest > 0).to(used.dtype)], -1)) + self.atoms_left(numbers)
 
-    def run(self, x: Tensor, past: Sequence | None = None) -> tuple[Tensor, list]:
+    def run(self, x: Tensor, past: Sequence | None = None, rng: torch.Generator | None = None) -> tuple[Tensor, list]:
         """Features after the last block, and what the next token needs of this one."""
         held = []
         for i, block in enumerate(self.blocks):
-            x, kept = block(x, None if past is None else past[i])
+            x, kept = block(x, None if past is None else past[i], rng)
             held.append(kept)
         return self.last(x), held
 
@@ -240,10 +247,10 @@ class GeneNetwork(nn.Module):
 
     # training
 
-    def nll(self, batch: Batch, c: Conditions) -> tuple[Tensor, Tensor, Tensor]:
+    def nll(self, batch: Batch, c: Conditions, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Negative log likelihoods in nats (batch,) of space group, positions (the end among them) and elements, in the order that the sites have.
 
-        A position without free parameters that is taken already is no answer.
+        A position without free parameters that is taken already is no answer. With `rng` features are left out as in training.
         """
         rows, sites = batch.place.shape
         at = torch.arange(sites + 1)
@@ -256,7 +263,7 @@ class GeneNetwork(nn.Module):
         first = torch.stack([self.condition_token(c), self.group_token(batch.group)], 1)
         tokens = torch.cat([first, chosen + self.element(batch.element)], 1)
         tokens = tokens + F.pad(self.progress(used, c), (0, 0, 1, 0))
-        h, _ = self.run(tokens)
+        h, _ = self.run(tokens, rng=rng)
         group = F.cross_entropy(self.group_logits(h[:, 0]), batch.group, reduction="none")
         logits = self.place_logits(h[:, 1:], batch.group, self.offers(places))
         slot = batch.place - self.slots[batch.group][:, :1]

@@ -123,14 +123,6 @@ def sample(network: GeneNetwork, rules: Rules, conditions: Conditions, rng: torc
     """
     if not temperature > 0 or not 0 <= guidance <= 50:
         raise BadInput(f"temperature {temperature} must be positive, guidance {guidance} from 0 to 50", "sample")
-    was, _ = network.training, network.eval()
-    try:
-        return _sample(network, rules, conditions, rng, temperature, guidance, outlines, insist)
-    finally:
-        network.train(was)
-
-
-def _sample(network, rules, conditions, rng, temperature, guidance, outlines, insist) -> Drawn:
     rows = len(conditions)
     answers = _Guided(network, conditions, guidance)
     first = answers.start()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..archive.files import replacing
 from ..base.errors import BadInput
-from ..base.seeds import derive, numpy_stream
+from ..base.seeds import derive, numpy_stream, torch_stream
 from .gene_network import ENERGIES, WIDTH, Batch, Conditions, GeneNetwork
 from .gene_vocabulary import GROUPS, Encoded, relabelled, vocabulary
 
@@ -108,7 +108,6 @@ def nll_of(network: GeneNetwork, genes: Encoded, conditions: Conditions | None =
     """
     settings, rng = Settings(), numpy_stream(seed, "nll")
     found = np.zeros((orders, len(genes)))
-    was, _ = network.training, network.eval()
     with torch.no_grad():
         by_length = np.argsort(genes.counts, kind="stable")
         for at in range(0, len(genes), batch):
@@ -117,7 +116,6 @@ def nll_of(network: GeneNetwork, genes: Encoded, conditions: Conditions | None =
             asked = Conditions.none(len(rows)) if conditions is None else conditions.take(torch.from_numpy(rows))
             for k in range(orders):
                 found[k, rows] = sum(x.double() for x in network.nll(settings.shuffled(part, rng), asked)).numpy()
-    network.train(was)
     low = found.min(0)
     best = low - np.log(np.exp(low - found).mean(0))
     return best - np.array([math.lgamma(n + 1) for n in genes.counts.tolist()]) - np.log(settings.count[genes.group])
@@ -166,8 +164,6 @@ def fit(network: GeneNetwork, train: Examples, valid: Examples, course: Course, 
         mean, step, spent, log = held["mean"], held["step"], held["spent"], held["log"]
         say(f"goes on at step {step} after {spent / 3600:.2f} h")
     settings, begun, saved = Settings(), time.monotonic(), time.monotonic()
-    torch.manual_seed(derive(seed, "dropout", step))
-    network.train()
     running = None
     for rows in _batches(train.genes.counts, course.batch, seed, step):
         now = spent + time.monotonic() - begun
@@ -180,7 +176,7 @@ def fit(network: GeneNetwork, train: Examples, valid: Examples, course: Course, 
         for group in optimizer.param_groups:
             group["lr"] = rate
         asked = train.conditions(rows).kept(kept_conditions(len(rows), train.shy[rows], rng))
-        group, sites, elements = network.nll(settings.shuffled(train.genes.take(rows), rng), asked)
+        group, sites, elements = network.nll(settings.shuffled(train.genes.take(rows), rng), asked, torch_stream(seed, "dropout", step))
         loss = (group + sites + elements).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -224,7 +220,6 @@ def _checked(network: GeneNetwork, mean: dict[str, Tensor], valid: Examples) -> 
     found = {name: round(float(nll_of(network, valid.genes, asked, seed=7).mean()), 4) for name, asked in
              (("open", None), ("energies", energies), ("composition", formula))}
     network.load_state_dict(now, strict=False)
-    network.train()
     return found
 
 
