@@ -124,8 +124,31 @@ class Placer:
 
         What a gene gets depends on the gene and the seed alone; fewer starts are the first of more.
         """
-        wanted = starts_by_dof if starts is None else starts
-        return [list(self.place_one(g, seed, wanted(g)).starts) for g in genes]
+        wanted = [(starts_by_dof if starts is None else starts)(g) for g in genes]
+        single = [i for i, n in enumerate(wanted) if n == 1]
+        quick = dict(zip(single, self._nearest([genes[i] for i in single]), strict=True)) if "prototype" in self.ways else {}
+        return [[quick[i]] if quick.get(i) is not None else list(self.place_one(g, seed, n).starts) for i, (g, n) in enumerate(zip(genes, wanted, strict=True))]
+
+    def _nearest(self, genes: Sequence[Gene]) -> list[Start | None]:
+        """The first start of each gene, all at once, where it is the nearest known crystal with nothing too near; None elsewhere."""
+        found: list[Start | None] = [None] * len(genes)
+        rows, sized, matches = [], [], []
+        for i, given in enumerate(genes):
+            if max(z for _, z in given.sites) > shipped_volume.MAX_Z and self.volume is predicted_volume:
+                continue
+            gene = Gene.parse(given.key)
+            for match in self.library.matches(gene, self.similarity, self.own_formula, 1):
+                rows.append(i)
+                sized.append(scaled(match.parameters, self.volume(gene, match.known) / volume_of(match.known)))
+                matches.append(match)
+        try:
+            tight = tightness_of(sized, self.contacts)
+        except BadInput:  # one cell among them is too flat: each for itself
+            return found
+        for i, p, match, t in zip(rows, sized, matches, tight, strict=True):
+            if t >= TIGHTEST:
+                (found[i],) = self._handed(genes[i], iter((self._of_prototype(p, match),)))
+        return found
 
     def place_one(self, gene: Gene, seed: int, count: int) -> Placed:
         """At most `count` placements of a gene, with the reason where there are fewer."""
@@ -179,7 +202,11 @@ class Placer:
                         continue
                     p = pushed_apart.parameters
                 seen.add(shape)
-                yield Start(p, "prototype", f"{match.parent} ({reduced_formula(gene_of(match.known).composition)})", match.score)
+                yield self._of_prototype(p, match)
+
+    @staticmethod
+    def _of_prototype(p: Parameters, match: Match) -> Start:
+        return Start(p, "prototype", f"{match.parent} ({reduced_formula(gene_of(match.known).composition)})", match.score)
 
     # drawn placements
 

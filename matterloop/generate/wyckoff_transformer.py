@@ -56,6 +56,7 @@ CARD = Card(
     summary="Wyckoff genes from a transformer, screened before they are placed; structures of a wanted composition too",
 )
 PATIENCE = 4  # blocks in a row without anything new before a proposal ends short
+TOGETHER = 24  # genes that are placed at once
 ORDERS, EACH = 64, 4  # genes drawn of a formula, and of a chemical system, in one block
 
 
@@ -149,8 +150,8 @@ class WyckoffTransformer:
                 break
         return found
 
-    def genes(self, ask: Ask, seed: int) -> Iterator[tuple[Gene, float | None]]:
-        """Genes that passed the screens, in blocks that are ranked by their chance of being near the hull, without end until nothing new comes."""
+    def genes(self, ask: Ask, seed: int) -> Iterator[list[tuple[Gene, float | None]]]:
+        """Blocks of genes that passed the screens, each ranked by the chance of being near the hull, without end until nothing new comes."""
         screens = self._own_screens()
         idle = 0
         for number in range(1_000_000):
@@ -161,7 +162,7 @@ class WyckoffTransformer:
             idle = 0 if fresh else idle + 1
             if idle >= PATIENCE:
                 return
-            yield from fresh
+            yield fresh
 
     # drawing
 
@@ -282,11 +283,14 @@ class WyckoffTransformer:
         return [(kept[i], float(chance[i])) for i in np.argsort(-chance, kind="stable")]
 
     def _placed(self, ask: Ask, seed: int):
-        for one, chance in self.genes(ask, seed):
-            starts = self.placer.place([one], derive(seed, self.name, one.key) % 2**31, lambda g: self.starts)[0]
-            self.report["not_placed"] += not starts
-            for start in starts:
-                yield one, chance, start
+        for block in self.genes(ask, seed):
+            for at in range(0, len(block), TOGETHER):
+                part = block[at : at + TOGETHER]
+                placed = self.placer.place([one for one, _ in part], derive(seed, self.name) % 2**31, lambda g: self.starts)
+                for (one, chance), starts in zip(part, placed, strict=True):
+                    self.report["not_placed"] += not starts
+                    for start in starts:
+                        yield one, chance, start
 
     def _candidate(self, ask: Ask, one: Gene, chance: float | None, start, seed: int, place: int) -> Candidate | None:
         """The primitive cell of a start, None where its symmetry turned out to be another one than is asked."""

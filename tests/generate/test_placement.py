@@ -318,3 +318,11 @@ def test_the_overlap_of_two_atoms_by_hand():
     assert len(d) == 16 and torch.allclose(d, torch.full_like(d, 5 * math.sqrt(3)), atol=1e-6)
     twice = torch.full_like(d, 10 * math.sqrt(3))
     assert float(overlap(orbits, pairs, d, twice, slack=1.0)) == pytest.approx(16 * 0.25)
+
+
+def test_one_start_found_for_all_at_once_is_the_first_of_several():
+    placer = Placer(network=None)
+    genes = [Gene.parse(t) for t in ("225:K_a.Br_b", "221:Ba_a.Zr_b.O_c", "194:Ga_b.N_c", "166:Sb_c.Te_a.Te_c", "152:Ge_a.O_c", "154:Ge_a.O_c", "62:Ca_c.Ti_a.O_c.O_d")]
+    together = placer.place(genes, 3, lambda gene: 1)
+    for gene, starts in zip(genes, together, strict=True):
+        assert starts[0] == placer.place_one(gene, 3, 2).starts[0]
