@@ -24,7 +24,7 @@ from ..judge.chemistry_sense import ChemistrySense
 from ..judge.sun import Described, Reference, Sun, describe
 from ..measure import reference as phases
 from ..measure.hull import Hull
-from ..measure.published_hull import Constants, PublishedTable, element_references, formation_energies, published_table
+from ..measure.published_hull import PublishedTable, element_references, formation_energies, published_hull, published_table
 from ..represent.wyckoff_gene import Gene
 from .generating_figures import PUBLISHED
 
@@ -61,7 +61,7 @@ class Yardsticks:
         table = None
         if published:
             table, zero = published_table(data_dir), element_references(data_dir)
-            hulls[PUBLISHED] = (table.hull(Constants.shipped()), lambda compositions, energies: formation_energies(compositions, energies, zero))
+            hulls[PUBLISHED] = (published_hull(data_dir), lambda compositions, energies: formation_energies(compositions, energies, zero))
         return Yardsticks(known_to(potential), hulls, table, lambda c: phases.coverage(c, potential=potential))
 
     def about(self) -> dict[str, Any]:
