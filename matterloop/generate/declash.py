@@ -20,7 +20,7 @@ from torch import Tensor
 from ..base.errors import BadInput
 from ..crystal.lattice import FREE, heights
 from ..crystal.segments import offsets_of, runs, segment_min, segment_sum
-from ..crystal.space_groups import crystal_system
+from ..crystal.space_groups import crystal_system, lattice_points
 from ..crystal.wyckoff import Layout, Parameters, layout, position
 from .volume import contacts as usual_contacts
 
@@ -57,8 +57,6 @@ class Orbits:
     @staticmethod
     def of(parameters: Sequence[Parameters]) -> Orbits:
         """Errors as `wyckoff.layout`."""
-        from ..crystal.space_groups import lattice_points
-
         plan = layout([p.space_group for p in parameters], [p.sites for p in parameters])
         sizes = torch.tensor([position(p.space_group, s[0]).multiplicity for p in parameters for s in p.sites], dtype=torch.long)
         points = torch.tensor([lattice_points(p.space_group) for p in parameters for _ in p.sites], dtype=torch.long)
@@ -266,7 +264,7 @@ def declash(parameters: Sequence[Parameters], contacts: Contacts = usual_contact
         rows = sorted(waiting)
         if not rows:
             break
-        moved = pushed([waiting[i] for i in rows], contacts, steps=steps if grown or growths == 0 else steps)
+        moved = pushed([waiting[i] for i in rows], contacts, steps=steps)
         tight = tightness_of(moved, contacts)
         for i, p, t in zip(rows, moved, tight, strict=True):
             enough = t >= tightest

@@ -129,12 +129,14 @@ class NearHull:
     predictor  with a floor, as `gene_energy()` gives it
     share      of the genes at hand, 0 to 1, ties in their order; the batch decides, so give many at once
     chance     smallest chance that passes; both: both must hold. Genes without a hull do not pass
+    factor     (genes,) by which the predicted chance is multiplied: how likely it is that the crystal meant is found at all
     """
 
     predictor: GeneEnergy
     limit: float = 0.1
     share: float = 1.0
     chance: float = 0.0
+    factor: Callable[[Sequence[Gene]], np.ndarray] | None = None
     name: str = "energy predicted too high"
 
     def __post_init__(self):
@@ -144,11 +146,17 @@ class NearHull:
     def __call__(self, genes: Sequence[Gene]) -> np.ndarray:
         if not len(genes):
             return np.zeros(0, bool)
-        found = self.predictor.predict(genes).probability(self.limit)
+        found = self.chances(genes)
         ranked = np.argsort(-np.nan_to_num(found, nan=-1.0), kind="stable")
         out = np.zeros(len(genes), bool)
         out[ranked[: max(1, round(self.share * len(genes)))]] = True
         return out & (found >= self.chance)
+
+
+    def chances(self, genes: Sequence[Gene]) -> np.ndarray:
+        """(genes,) what they are ranked by."""
+        found = self.predictor.predict(genes).probability(self.limit)
+        return found if self.factor is None else found * self.factor(genes)
 
 
 class Removed(NamedTuple):

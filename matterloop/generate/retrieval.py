@@ -143,6 +143,11 @@ class Library:
         return [Match(_exchanged(self.parameters[i], dict(zip(self._elements[i], change, strict=True))), self.names[i], self.parameters[i], s)
                 for s, i, change in zip(score[best].tolist(), row[best].tolist(), map(tuple, new[best].tolist()), strict=True)]
 
+    def knows(self, gene: Gene) -> bool:
+        """Whether a crystal of the gene's pattern is held."""
+        pattern, _ = pattern_of(Gene.parse(gene.key))
+        return any(roles(known, pattern) for known in self._coarse.get(_coarse(pattern), ()))
+
     def _members(self, known: Pattern) -> tuple[np.ndarray, np.ndarray]:
         """Rows of a pattern (members,) and their elements (members, places)."""
         if known not in self._tables:

@@ -56,6 +56,7 @@ CARD = Card(
     summary="Wyckoff genes from a transformer, screened before they are placed; structures of a wanted composition too",
 )
 PATIENCE = 4  # blocks in a row without anything new before a proposal ends short
+WITHOUT_PATTERN = 0.45  # share of the hits of genes with a known pattern that those without one have (benchmarks/placement.py, and pilot runs)
 TOGETHER = 24  # genes that are placed at once
 ORDERS, EACH = 64, 4  # genes drawn of a formula, and of a chemical system, in one block
 
@@ -260,13 +261,17 @@ class WyckoffTransformer:
     # screening and placing
 
     def _own_screens(self) -> list[Screen]:
-        from .gene_screens import gene_energy, known_formulas, usual
+        from .gene_screens import Distinct, NearHull, gene_energy, known_formulas, usual
         from .screened import known_gene_keys
 
         if self._screens is not None:
             return list(self._screens)
-        formulas = known_formulas() if self.novel else None
-        return usual(known_gene_keys() if self.novel else (), formulas, gene_energy() if self.share < 1 else None, limit=self.limit, share=self.share)
+        screens = usual(known_gene_keys(), known_formulas()) if self.novel else [Distinct()]
+        return screens + [NearHull(gene_energy(), self.limit, self.share, factor=self._placeable)] if self.share < 1 else screens
+
+    def _placeable(self, genes: Sequence[Gene]) -> np.ndarray:
+        """How likely the crystal meant is found: less so where no known crystal lends its geometry."""
+        return np.array([1.0 if self.placer.library.knows(g) else WITHOUT_PATTERN for g in genes])
 
     def _screened(self, genes: list[Gene], screens: Sequence[Screen]) -> list[tuple[Gene, float | None]]:
         from .gene_screens import NearHull, screened
@@ -279,7 +284,7 @@ class WyckoffTransformer:
         near = next((s for s in screens if isinstance(s, NearHull)), None)
         if near is None or not kept:
             return [(g, None) for g in kept]
-        chance = near.predictor.predict(kept).probability(self.limit)
+        chance = near.chances(kept)
         return [(kept[i], float(chance[i])) for i in np.argsort(-chance, kind="stable")]
 
     def _placed(self, ask: Ask, seed: int):
