@@ -63,10 +63,12 @@ def predictions(rows: Rows, work: Path) -> tuple[dict[str, np.ndarray], dict[str
     begun = time.process_time()
     found = predictor.predict(genes)
     seconds = time.process_time() - begun
-    columns = {"network": found.formation_energy, "one network": predictor.members(sites_of(genes))[0][-1], "composition": other["composition"], "neighbour": other["neighbour"],
-               "type mean": other["type_mean"], "sigma": found.sigma, "score": other["score"], "floor": rows.floor}
+    columns = {
+        "network": found.formation_energy, "one network": predictor.members(sites_of(genes))[0][-1], "composition": other["composition"],
+        "neighbour": other["neighbour"], "type mean": other["type_mean"], "sigma": found.sigma, "score": other["score"], "floor": rows.floor}
     chosen = calibration_rows(rows)
-    stack = HistGradientBoostingRegressor(max_iter=80, learning_rate=0.05, max_leaf_nodes=8, min_samples_leaf=40, l2_regularization=5.0, random_state=0, loss="absolute_error")
+    stack = HistGradientBoostingRegressor(
+        loss="absolute_error", max_iter=80, learning_rate=0.05, max_leaf_nodes=8, min_samples_leaf=40, l2_regularization=5.0, random_state=0)
     stack.fit(features(columns)[chosen], (rows.energy - found.formation_energy)[chosen])
     columns["stack"] = found.formation_energy + stack.predict(features(columns))
     return columns, {"network": 1e3 * seconds / len(genes), "composition": float(other["ms"][0]), "neighbour": float(other["ms"][1])}
@@ -134,9 +136,15 @@ def report(work: Path) -> dict:
     for limit in LIMITS:
         scores = {m: rows.floor[ranked] - columns[m][ranked] for m in models}
         chance = calibration.probability((limit - (columns["network"] - rows.floor)[ranked]) / sigma)
-        out["ranking"][f"<= {limit}"] = {**{m: with_intervals(above, s, system, limit) for m, s in scores.items()}, "network, by chance": with_intervals(above, chance, system, limit),
-                                         "floor alone": with_intervals(above, rows.floor[ranked], system, limit)}
+        scores |= {"network, by chance": chance, "floor alone": rows.floor[ranked]}
+        out["ranking"][f"<= {limit}"] = {m: with_intervals(above, s, system, limit) for m, s in scores.items()}
         out["reliability"][f"<= {limit}"] = reliability(above, chance, limit)
+    source = rows.source[ranked]
+    for name in np.unique(source):
+        if (source == name).sum() >= 100:
+            of = source == name
+            chance = calibration.probability((LIMITS[0] - (columns["network"] - rows.floor)[ranked][of]) / sigma[of])
+            out["ranking"][f"<= {LIMITS[0]}"][f"network, by chance, {name} ({of.sum()})"] = with_intervals(above[of], chance, system[of], LIMITS[0])
     z = (rows.energy - columns["network"])[ranked] / sigma
     out["coverage"] = {f"{level:g}": float((np.abs(z) <= width).mean()) for level, width in ((0.683, 1.0), (0.954, 2.0), (0.997, 3.0))}
     out["sigma_eV_per_atom"] = [float(q) for q in np.quantile(sigma, (0.1, 0.5, 0.9))]
@@ -164,7 +172,7 @@ def main() -> None:
     print(found["ranked_rows"], found["rows_ranked"])
     for limit, rows in found["ranking"].items():
         for model, row in rows.items():
-            print(f"{limit:8s}{model:20s}" + "  ".join(f"{k} {v[0]:.3f} [{v[1]:.3f}, {v[2]:.3f}]" for k, v in row.items()))
+            print(f"{limit:8s}{model:40s}" + "  ".join(f"{k} {v[0]:.3f} [{v[1]:.3f}, {v[2]:.3f}]" for k, v in row.items()))
     print(json.dumps({k: found[k] for k in ("ms_per_gene", "reliability", "coverage", "sigma_eV_per_atom", "spearman_of_sigma_and_error")}, indent=1))
 
 

@@ -1,14 +1,16 @@
 """Train the gene-energy predictor of matterloop/predict/gene_energy.py on the shipped tables of relaxed structures.
 
     python recipes/train_gene_energy.py table WORK                                  genes, lowest energies and hull floors: WORK/table.npz
-    python recipes/train_gene_energy.py train WORK [--members 4] [--epochs 20] [--cycle 6] [--minutes 15]   checkpoints after every epoch; starts again where it was stopped
+    python recipes/train_gene_energy.py train WORK [--members 4] [--epochs 20] [--cycle 6] [--minutes 15] [--start OLD]
+                                                                                    checkpoints after every epoch; starts again where it was stopped
     python recipes/train_gene_energy.py calibrate WORK [--last 4]                   WORK/gene_energy_chgnet.safetensors
     python recipes/measure_gene_energy.py WORK                                      WORK/report.json
     python recipes/train_gene_energy.py write WORK                                  weights and their card into matterloop/shipped
 
 A row is a gene; where several structures share one, the lowest energy counts (several starts find several minima). Chemical systems are dealt by a hash of
 their elements: 10 % test, 6 % calibration, the rest training, whatever else is in the table. The first member is trained for `epochs`, each further one goes on
-from the one before for a `cycle` of its own rate (G. Huang et al., "Snapshot ensembles", arXiv:1704.00109): cheaper than fresh members, and less diverse. One thread.
+from the one before for a `cycle` of its own rate (G. Huang et al., "Snapshot ensembles", arXiv:1704.00109): cheaper than fresh members, and less diverse. When the
+table has grown, `--start` lets the first member go on from the last one of an earlier work folder; systems stay on their side. One thread.
 """
 
 from __future__ import annotations
@@ -18,16 +20,18 @@ import json
 import math
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from matterloop.archive.shipped import SHIPPED, card, read_table, write_card
-from matterloop.base.elements import number, symbol
+from matterloop.archive.shipped import SHIPPED, card, list_shipped, write_card
+from matterloop.base.elements import symbol
 from matterloop.base.seeds import derive, numpy_stream
 from matterloop.generate.gene_screens import hull_floor
+from matterloop.measure.labelled_genes import shipped_genes
 from matterloop.measure.reference import reference_hull
 from matterloop.predict.gene_energy import NAME, Calibration, GeneEnergy
 from matterloop.predict.gene_energy_network import MAX_Z, GeneNetwork, batch_of, sites_of
@@ -64,21 +68,8 @@ class Rows:
 
 def labelled() -> tuple[list[Gene], np.ndarray, np.ndarray]:
     """(genes, formation energies in eV/atom, sources) of every shipped structure that our engine has relaxed."""
-    try:
-        from matterloop.measure.labelled_genes import shipped_genes
-    except ImportError:
-        return reference_only()
     found = shipped_genes()
-    return found.genes(), np.asarray(found.formation_energy), np.asarray(found.source)
-
-
-def reference_only() -> tuple[list[Gene], np.ndarray, np.ndarray]:
-    """As `labelled` from the reference table alone."""
-    table = read_table("compounds_chgnet")
-    table = table[table.relaxed_energy_per_atom.notna() & (table.relaxed_space_group > 0)]
-    genes = [Gene.of(g, [(p.split("_")[1], number(p.split("_")[0])) for p in text.split(".")]) for g, text in zip(table.relaxed_space_group, table.sites, strict=True)]
-    energy = reference_hull("chgnet").formation_energy([g.composition for g in genes], table.relaxed_energy_per_atom.to_numpy())
-    return genes, energy, np.where(table.protocol.astype(str).str.startswith("built"), "built", "mp")
+    return found.genes(), found.formation_energy, found.source.astype(str)
 
 
 def table(work: Path) -> None:
@@ -98,8 +89,9 @@ def table(work: Path) -> None:
             lowest[key] = i
     rows = list(lowest.values())
     floor = hull_floor(reference_hull("chgnet"))([genes[i].composition for i in rows])
-    np.savez_compressed(work / "table.npz", keys=np.frombuffer("\n".join(lowest).encode(), dtype=np.uint8), energy=energy[rows], floor=floor, source=source[rows].astype(str), held=np.array([held[k] for k in lowest]),
-             system=np.array(["-".join(symbol(z) for z in genes[i].composition) for i in rows]))
+    np.savez_compressed(
+        work / "table.npz", keys=np.frombuffer("\n".join(lowest).encode(), dtype=np.uint8), energy=energy[rows], floor=floor, source=source[rows].astype(str),
+        held=np.array([held[k] for k in lowest]), system=np.array(["-".join(symbol(z) for z in genes[i].composition) for i in rows]))
     found = read(work)
     print(f"{len(genes)} structures, {lost} left out, {len(rows)} genes, {len(set(found.system))} chemical systems")
     for name in np.unique(found.source):
@@ -121,17 +113,19 @@ def genes_of(keys) -> list[Gene]:
 # training
 
 
-def train(work: Path, members: int, epochs: int, cycle: int, minutes: float, batch: int = 384) -> None:
+def train(work: Path, members: int, epochs: int, cycle: int, minutes: float, start: Path | None = None, batch: int = 384) -> None:
     """Member after member until all are trained or the minutes are over."""
     torch.set_num_threads(1)
     rows = read(work)
     part = rows.part
     sites, watched = sites_of(genes_of(rows.keys[part == "train"])), sites_of(genes_of(rows.keys[part == "calibration"]))
     labels, truth = rows.energy[part == "train"], rows.energy[part == "calibration"]
-    (work / "scale.json").write_text(json.dumps([float(labels.mean()), float(labels.std())]))
+    scale = json.loads((start / "scale.json").read_text()) if start else [float(labels.mean()), float(labels.std())]
+    (work / "scale.json").write_text(json.dumps(scale))
+    first = trained(start)[-1] if start else None
     until = time.monotonic() + 60 * minutes
     for member in range(members):
-        if not Member(work, member, sites, labels, epochs if member == 0 else cycle, batch).run(until, watched, truth):
+        if not Member(work, member, sites, labels, scale, epochs if member == 0 else cycle, batch, first).run(until, watched, truth):
             print("stopped by the clock; call again to go on")
             return
 
@@ -139,15 +133,17 @@ def train(work: Path, members: int, epochs: int, cycle: int, minutes: float, bat
 class Member:
     """One network with its optimiser and the running average of its weights, on disk after every epoch."""
 
-    def __init__(self, work: Path, number: int, sites, labels: np.ndarray, epochs: int, batch: int):
-        self.file, self.number, self.sites, self.epochs, self.batch = work / f"member_{number}.pt", number, sites, epochs, batch
-        self.scale = (float(labels.mean()), float(labels.std()))
+    def __init__(self, work: Path, number: int, sites, labels: np.ndarray, scale: Sequence[float], epochs: int, batch: int, first: dict | None):
+        self.file, self.number, self.sites, self.epochs, self.batch, self.scale = work / f"member_{number}.pt", number, sites, epochs, batch, scale
         self.labels = torch.from_numpy((labels - self.scale[0]) / self.scale[1]).float()
-        self.rate = 2e-3 if number == 0 else 1e-3
+        self.rate = 1e-3 if number or first else 2e-3
         self.network, self.average = GeneNetwork(**SHAPE), GeneNetwork(**SHAPE)
         if number:
-            self.network.load_state_dict(torch.load(work / f"member_{number - 1}.pt", weights_only=True)["average"])
-            self.average.load_state_dict(self.network.state_dict())
+            first = torch.load(work / f"member_{number - 1}.pt", weights_only=True)
+        self.before = first["lineage"] if first else []
+        if first:
+            self.network.load_state_dict(first["average"])
+            self.average.load_state_dict(first["average"])
         tables = [p for n, p in self.network.named_parameters() if n.startswith("own_")]
         rest = [p for n, p in self.network.named_parameters() if not n.startswith("own_")]
         self.optimizer = torch.optim.AdamW([{"params": rest, "weight_decay": 0.02}, {"params": tables, "weight_decay": 0.2}], lr=0.0, betas=(0.9, 0.98), fused=True)
@@ -157,7 +153,7 @@ class Member:
             self.network.load_state_dict(held["network"])
             self.average.load_state_dict(held["average"])
             self.optimizer.load_state_dict(held["optimizer"])
-            self.epoch, self.seconds = held["epoch"], held["seconds"]
+            self.epoch, self.epochs, self.seconds = held["epoch"], held["epochs"], held["seconds"]
 
     def run(self, until: float, watched, truth: np.ndarray) -> bool:
         """Whether the member is trained; False where the clock ended it first."""
@@ -210,7 +206,7 @@ class Member:
     def save(self) -> None:
         new = self.file.with_suffix(".part")
         torch.save({"network": self.network.state_dict(), "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(), "epoch": self.epoch,
-                    "seconds": self.seconds, "epochs": self.epochs}, new)
+                    "seconds": self.seconds, "epochs": self.epochs, "lineage": [*self.before, [len(self.sites), self.epoch, round(self.seconds)]]}, new)
         new.rename(self.file)
 
 
@@ -249,19 +245,19 @@ def write(work: Path) -> None:
     """Weights and card into the package."""
     rows, report = read(work), json.loads((work / "report.json").read_text())
     part, file = rows.part, SHIPPED / f"{NAME}.safetensors"
-    members = trained(work)
+    lineage, tables = trained(work)[-1]["lineage"], [n for n in ("compounds_chgnet", "genes_chgnet") if n in list_shipped()]
     shutil.copyfile(work / f"{NAME}.safetensors", file)
     write_card(
         file, what="ensemble of networks over Wyckoff genes: relaxed formation energy (eV/atom, CHGNet on the elements of its reference hull) with calibrated width",
         made_by="recipes/train_gene_energy.py table train calibrate; recipes/measure_gene_energy.py; recipes/train_gene_energy.py write",
-        credit=card("compounds_chgnet")["credit"] + "; further labels as on the card of genes_chgnet where that table ships; energies and geometries by matterloop with "
-        "CHGNet 0.3.0 (Deng et al., 2023)",
+        credit="; ".join([
+            *(card(n)["credit"] for n in tables), "energies and geometries by matterloop with CHGNet 0.3.0 (Deng et al., 2023)"]),
         protocol="lowest relaxed energy of each gene; chemical systems dealt by a hash: 10 % test, 6 % calibration, the rest training", scheme="mp2020", potential="chgnet",
         data={"genes": len(rows.keys), "train": int((part == "train").sum()), "calibration": int((part == "calibration").sum()), "test": int((part == "test").sum()),
               "by_source": {str(s): int((rows.source == s).sum()) for s in np.unique(rows.source)},
-              "tables": {n: card(n)["sha256"] for n in ("compounds_chgnet", "genes_chgnet") if (SHIPPED / f"{n}.parquet").exists()}},
-        training={"members": len(GeneEnergy.load(file).networks), **SHAPE, "epochs_one_after_the_other": [m["epoch"] for m in members],
-                  "cpu_hours": round(sum(m["seconds"] for m in members) / 3600, 2), "loss": "negative log-likelihood of a Laplace distribution", "threads": 1},
+              "tables": {n: card(n)["sha256"] for n in tables}},
+        training={"members": len(GeneEnergy.load(file).networks), **SHAPE, "genes, epochs, CPU seconds of all members one after the other": lineage,
+                  "cpu_hours": round(sum(seconds for _, _, seconds in lineage) / 3600, 2), "loss": "negative log-likelihood of a Laplace distribution", "threads": 1},
         report=report,
         cannot=["elements beyond plutonium, and elements seen in few compounds well", "tell apart minima of one gene: it predicts the lowest that a few starts found",
                 "see magnetic order, pressure or temperature", "replace a relaxation: a screen, wrong by the stated error",
@@ -277,10 +273,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--cycle", type=int, default=6)
     parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--start", type=Path, help="work folder of an earlier table")
     parser.add_argument("--last", type=int, default=4, help="members that calibrate takes")
     options = parser.parse_args()
     if options.step == "train":
-        train(options.work, options.members, options.epochs, options.cycle, options.minutes)
+        train(options.work, options.members, options.epochs, options.cycle, options.minutes, options.start)
     else:
         {"table": table, "calibrate": lambda work: calibrate(work, options.last), "write": write}[options.step](options.work)
 

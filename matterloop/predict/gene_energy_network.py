@@ -98,8 +98,9 @@ def group_table() -> np.ndarray:
     groups = range(1, 231)
     points = sorted({point_group(g) for g in groups})
     out = np.zeros((231, len(SYSTEMS) + len(points) + 4), dtype=np.float32)
-    out[1:] = np.column_stack([np.eye(len(SYSTEMS))[[SYSTEMS.index(crystal_system(g)) for g in groups]], np.eye(len(points))[[points.index(point_group(g)) for g in groups]],
-                               np.eye(4)[[lattice_points(g) - 1 for g in groups]]])
+    out[1:] = np.column_stack([
+        np.eye(len(SYSTEMS))[[SYSTEMS.index(crystal_system(g)) for g in groups]], np.eye(len(points))[[points.index(point_group(g)) for g in groups]],
+        np.eye(4)[[lattice_points(g) - 1 for g in groups]]])
     out.setflags(write=False)
     return out
 

@@ -254,7 +254,7 @@ def test_the_composition_model_learns_a_sum_over_elements():
     for row in x:
         row[rng.choice([3, 8, 9, 11, 17, 26], size=2, replace=False)] = 0.5
     energy = x @ element_table()[:, 0]
-    model = CompositionEnergy(rounds=60).fit(x[:500], energy[:500])
+    model = CompositionEnergy(rounds=40).fit(x[:500], energy[:500])
     assert np.abs(model.predict(x[500:]) - energy[500:]).mean() < 0.1 * np.abs(energy - energy.mean()).mean()
 
 
