@@ -103,11 +103,11 @@ class ScreenedGenerator:
 
 @cache
 def known_gene_keys() -> frozenset[str]:
-    """Keys of the genes of the reference and of every shipped structure that generators and predictors learn from."""
-    from ..measure.labelled_genes import shipped_genes
+    """Keys of the genes of the reference and of every shipped structure that generators and predictors learn from, as the tables hold them."""
+    from ..measure.labelled_genes import shipped_keys
     from ..measure.reference import known_genes
 
-    return frozenset(known_genes()) | {g.key for g in shipped_genes().genes()}
+    return frozenset(known_genes()) | shipped_keys()
 
 
 def gene_of(candidate: Candidate) -> Gene:

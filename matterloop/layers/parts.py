@@ -23,10 +23,7 @@ def linear(rng: torch.Generator, fan_in: int, fan_out: int, bias: bool = True) -
 
 def embedding(rng: torch.Generator, count: int, width: int) -> nn.Embedding:
     """(count, width) table of standard normal numbers."""
-    table = skip_init(nn.Embedding, count, width)
-    with torch.no_grad():
-        table.weight.normal_(generator=rng)
-    return table
+    return nn.Embedding(count, width, _weight=torch.randn(count, width, generator=rng))
 
 
 class ShiftedSoftplus(nn.Module):

@@ -34,6 +34,17 @@ def shipped_genes() -> GeneTable:
     return read_rows(frames, levels, shipped.read_table(FILES) if FILES in held else None)
 
 
+@cache
+def shipped_keys() -> frozenset[str]:
+    """Keys of the genes of all rows of the shipped tables, published and relaxed, without reading anything else of them."""
+    held = shipped.list_shipped()
+    compounds = shipped.read_table(COMPOUNDS, columns=["gene", "relaxed_gene"])
+    found = set(compounds.gene) | set(compounds.relaxed_gene)
+    if GENES in held:
+        found |= set(shipped.read_table(GENES, columns=["gene"]).gene)
+    return frozenset(found - {""})
+
+
 def levels(compositions: Sequence[Mapping[int, int]]) -> tuple[np.ndarray, np.ndarray]:
     """(energy of the elements, energy of the hull) in eV/atom at each composition {atomic number: count}; nan where an element has no reference."""
     hull, zero = reference_hull(POTENTIAL), np.zeros(len(compositions))
