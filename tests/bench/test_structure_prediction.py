@@ -15,6 +15,7 @@ from matterloop.base.errors import BadInput
 from matterloop.bench import structure_prediction as bench
 from matterloop.bench.structure_prediction_files import crystal_of, rows_of
 from matterloop.bench.structure_prediction_genes import GeneSource, read_genes
+from matterloop.bench.structure_prediction_relaxed import relaxed
 from matterloop.crystal.matching import Tolerance, prepare, rms
 from matterloop.crystal.matching_distance import reduced_rms
 from matterloop.crystal.state import Crystals
@@ -337,6 +338,20 @@ def test_a_stopped_run_goes_on_and_ends_the_same(tmp_path, tiny, monkeypatch):
     assert strip(rows_of(path)) == strip(rows_of(tmp_path / "whole" / "targets.jsonl"))
     with pytest.raises(BadInput, match="other settings"):
         bench.measure(folder=tmp_path / "parts", processes=1, guesses=5)
+
+
+def test_relaxed_guesses_stand_in_the_order_of_energy_and_carry_the_warning(tmp_path, fitted):
+    fitted.save(tmp_path)
+    targets = [(name, cif(one)) for name, one in TEST[:2]]
+    found = relaxed(targets, tmp_path, potential="lennard_jones", first=2)
+    rows = {r["id"]: r for r in rows_of(tmp_path / "relaxed-lennard_jones.jsonl")}
+    assert found["warning"] == "potential trained on MP" and set(rows) == {"t-1", "t-2"}
+    assert all(r["energies"] == sorted(r["energies"]) and len(r["as_guessed"]) == 2 for r in rows.values())
+    before = (tmp_path / "relaxed-lennard_jones.jsonl").read_text()
+    again = relaxed(targets, tmp_path, potential="lennard_jones", first=2)
+    assert json.dumps(again) == json.dumps(found) and (tmp_path / "relaxed-lennard_jones.jsonl").read_text() == before
+    with pytest.raises(BadInput, match="no targets"):
+        relaxed([], tmp_path)
 
 
 def test_bad_settings_and_bad_rows_are_named(tmp_path):
