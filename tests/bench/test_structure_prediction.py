@@ -340,7 +340,8 @@ def test_a_stopped_run_goes_on_and_ends_the_same(tmp_path, tiny, monkeypatch):
         bench.measure(folder=tmp_path / "parts", processes=1, guesses=5)
 
 
-def test_relaxed_guesses_stand_in_the_order_of_energy_and_carry_the_warning(tmp_path, fitted):
+def test_relaxed_guesses_stand_in_the_order_of_energy_and_carry_the_warning(tmp_path, fitted, monkeypatch):
+    monkeypatch.setattr("matterloop.bench.structure_prediction_relaxed.STEPS", 3)
     fitted.save(tmp_path)
     targets = [(name, cif(one)) for name, one in TEST[:2]]
     found = relaxed(targets, tmp_path, potential="lennard_jones", first=2)
