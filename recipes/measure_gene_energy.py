@@ -139,12 +139,14 @@ def report(work: Path) -> dict:
         scores |= {"network, by chance": chance, "floor alone": rows.floor[ranked]}
         out["ranking"][f"<= {limit}"] = {m: with_intervals(above, s, system, limit) for m, s in scores.items()}
         out["reliability"][f"<= {limit}"] = reliability(above, chance, limit)
-    source = rows.source[ranked]
+    source, out["by_source"] = rows.source[ranked], {}
+    chance = calibration.probability((LIMITS[0] - (columns["network"] - rows.floor)[ranked]) / sigma)
     for name in np.unique(source):
-        if (source == name).sum() >= 100:
-            of = source == name
-            chance = calibration.probability((LIMITS[0] - (columns["network"] - rows.floor)[ranked][of]) / sigma[of])
-            out["ranking"][f"<= {LIMITS[0]}"][f"network, by chance, {name} ({of.sum()})"] = with_intervals(above[of], chance, system[of], LIMITS[0])
+        of = source == name
+        out["by_source"][str(name)] = {"rows": int(of.sum()), "predicted": float(chance[of].mean()), "observed": float((above[of] <= LIMITS[0]).mean()),
+                                       "bias_eV_per_atom": errors(rows.energy[ranked][of], columns["network"][ranked][of])["bias"]}
+        if of.sum() >= 90:
+            out["ranking"][f"<= {LIMITS[0]}"][f"network, by chance, {name} ({of.sum()})"] = with_intervals(above[of], chance[of], system[of], LIMITS[0])
     z = (rows.energy - columns["network"])[ranked] / sigma
     out["coverage"] = {f"{level:g}": float((np.abs(z) <= width).mean()) for level, width in ((0.683, 1.0), (0.954, 2.0), (0.997, 3.0))}
     out["sigma_eV_per_atom"] = [float(q) for q in np.quantile(sigma, (0.1, 0.5, 0.9))]
@@ -173,7 +175,7 @@ def main() -> None:
     for limit, rows in found["ranking"].items():
         for model, row in rows.items():
             print(f"{limit:8s}{model:40s}" + "  ".join(f"{k} {v[0]:.3f} [{v[1]:.3f}, {v[2]:.3f}]" for k, v in row.items()))
-    print(json.dumps({k: found[k] for k in ("ms_per_gene", "reliability", "coverage", "sigma_eV_per_atom", "spearman_of_sigma_and_error")}, indent=1))
+    print(json.dumps({k: found[k] for k in ("ms_per_gene", "by_source", "reliability", "coverage", "sigma_eV_per_atom", "spearman_of_sigma_and_error")}, indent=1))
 
 
 if __name__ == "__main__":

@@ -259,8 +259,9 @@ def write(work: Path) -> None:
         training={"members": len(GeneEnergy.load(file).networks), **SHAPE, "genes, epochs, CPU seconds of all members one after the other": lineage,
                   "cpu_hours": round(sum(seconds for _, _, seconds in lineage) / 3600, 2), "loss": "negative log-likelihood of a Laplace distribution", "threads": 1},
         report=report,
-        cannot=["elements beyond plutonium, and elements seen in few compounds well", "tell apart minima of one gene: it predicts the lowest that a few starts found",
-                "rank random genes as well as substituted ones, see the report by source; widths have heavy tails, so use the calibrated chance, not two sigma",
+        cannot=["take elements beyond plutonium; elements seen in few compounds it knows badly", "tell apart minima of one gene: it predicts the lowest that a few starts found",
+                "rank random genes as well as substituted ones; its chances are too high for our own candidates and too low for WBM, see the report by source",
+                "bound errors: widths have heavy tails, so use the calibrated chance, not two sigma",
                 "see magnetic order, pressure or temperature", "replace a relaxation: a screen, wrong by the stated error",
                 "be trusted on genes unlike its sources, such as molecular crystals; the calibration is of the held-out rows named in the report"])
     print(file, file.stat().st_size)
