@@ -35,7 +35,6 @@ class InDouble:
     def __init__(self):
         import sys
 
-        import torch
         from chgnet.model import CHGNet
 
         self.modules = [m for m in list(sys.modules.values()) if getattr(m, "__name__", "").startswith("chgnet") and hasattr(m, "TORCH_DTYPE")]

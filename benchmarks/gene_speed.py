@@ -28,7 +28,7 @@ def main():
     parser.add_argument("--block", type=int, default=512)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    network, generator = shipped_network(), WyckoffTransformer()
+    network = shipped_network()
     report, genes = {"load": os.getloadavg()[0], "count": args.count}, []
     composition = {8: 6, 22: 2, 56: 2}
     cases = {

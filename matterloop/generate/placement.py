@@ -31,7 +31,7 @@ from . import volume as shipped_volume
 from .declash import TIGHTEST, Contacts, Moving, contact_of_pairs, declash, neighbours, overlap, pushed, scaled, tightness_of
 from .placement_network import REACH, PlacementNetwork, shipped_network
 from .random_search import random_cell
-from .retrieval import Library, atoms_of, gene_of, mirrored, shipped_library, volume_of
+from .retrieval import Library, Match, atoms_of, gene_of, mirrored, shipped_library, volume_of
 from .similarity import similarity as shipped_similarity
 
 HOW = ("prototype", "coordinates", "declash")
