@@ -29,8 +29,8 @@ from hull_formulas import SOURCE as MATBENCH
 from hull_formulas import lowest_of
 from reference_common import append, append_many, find_folder, potential_facts, read_lines, write_table
 from reference_restore import agree
+from scipy.stats import binomtest
 
-from matterloop.app.verbs import wilson
 from matterloop.archive import shipped
 from matterloop.archive.files import replacing
 from matterloop.archive.shipped import SHIPPED, write_card
@@ -144,7 +144,7 @@ def reliability(error: HullError, predicted: np.ndarray, true: np.ndarray) -> li
         for low in np.arange(0, 1, 0.2):
             rows = (chance >= low) & (chance < low + 0.2 + 1e-9 * (low > 0.7))
             if rows.any():
-                a, b = wilson(int(hit[rows].sum()), int(rows.sum()))
+                a, b = binomtest(int(hit[rows].sum()), int(rows.sum())).proportion_ci(method="wilson")
                 table.append({"limit": limit, "predicted": float(chance[rows].mean()), "observed": float(hit[rows].mean()), "interval": [a, b], "crystals": int(rows.sum())})
                 print(f"    predicted {chance[rows].mean():.3f}  observed {hit[rows].mean():.3f} [{a:.3f}, {b:.3f}]  {int(rows.sum())} crystals")
     return table
