@@ -239,18 +239,18 @@ class Network:
     def basis(self, r: Tensor) -> tuple[Tensor, Tensor]:
         """(lengths, functions) the radial basis under its cutoff, and its derivative; float64."""
         cutoff, settings = float(self.settings["cutoff"]), self.settings["cutoff_function"]
-
-        def fade(r: Tensor) -> Tensor:
-            if settings["cutoff_function_name"] == "XPLOR":
-                on, off, s = settings["cutoff_on"] ** 2, cutoff**2, r.square()
-                return torch.where(s < on, 1.0, (off - s).square() * (off + 2 * s - 3 * on) / (off - on) ** 3)
+        if settings["cutoff_function_name"] == "XPLOR":
+            on, off, s = settings["cutoff_on"] ** 2, cutoff**2, r.square()
+            fade = torch.where(s < on, 1.0, (off - s).square() * (off + 2 * s - 3 * on) / (off - on) ** 3)
+            fading = torch.where(s < on, 0.0, 12 * r * (off - s) * (on - s) / (off - on) ** 3)
+        else:
             p, s = settings.get("poly_cut_p_value", 6), r / cutoff
-            return 1 - (p + 1) * (p + 2) / 2 * s**p + p * (p + 2) * s ** (p + 1) - p * (p + 1) / 2 * s ** (p + 2)
-
-        def values(r: Tensor) -> Tensor:
-            return 2 / cutoff * torch.sin(self.frequencies * r[:, None]) / r[:, None] * fade(r)[:, None]
-
-        found, slope = torch.func.jvp(values, (r,), (torch.ones_like(r),))
+            fade = 1 - (p + 1) * (p + 2) / 2 * s**p + p * (p + 2) * s ** (p + 1) - p * (p + 1) / 2 * s ** (p + 2)
+            fading = -p * (p + 1) * (p + 2) / 2 * s ** (p - 1) * (1 - s).square() / cutoff
+        r, fade, fading = r[:, None], fade[:, None], fading[:, None]
+        phase = self.frequencies * r
+        wave = 2 / cutoff * torch.sin(phase) / r
+        found, slope = wave * fade, wave * fading + (2 / cutoff * self.frequencies * torch.cos(phase) - wave) / r * fade
         return found.to(self.dtype), slope.to(self.dtype)
 
     def __call__(self, kinds: Tensor, vectors: Tensor, edges: Edges) -> Tensor:
