@@ -81,7 +81,7 @@ class WyckoffTransformer:
     name = "wyckoff_transformer"
 
     def __init__(
-        self, above_hull: float | None = 0.0, guidance: float = 3.0, temperature: float = 1.0, share: float = 0.25, limit: float = 0.1, novel: bool = True,
+        self, above_hull: float | None = 0.0, guidance: float = 3.0, temperature: float = 1.0, share: float = 0.5, limit: float = 0.1, novel: bool = True,
         neutral: bool = True, starts: int = 1, learn: Literal["", "policy", "imitation"] = "", block: int = 512, network: GeneNetwork | Literal["shipped", "small"] = "shipped",
         placer: Placer | None = None, screens: Sequence[Screen] | None = None,
     ):
