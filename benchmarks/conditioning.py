@@ -17,6 +17,7 @@ from matterloop.app.figures.curves import curves
 from matterloop.archive.records import Ask, Limit
 from matterloop.base.seeds import numpy_stream
 from matterloop.crystal.composition import composition_of, compositions
+from matterloop.crystal.space_groups import lattice_points
 from matterloop.crystal.state import Crystals
 from matterloop.crystal.symmetry import Symmetry, analyse
 from matterloop.generate.wyckoff_transformer import WyckoffTransformer
@@ -41,15 +42,16 @@ def interval(values, seed=0):
     return [float(np.mean(values)), *map(float, np.quantile(means, [0.025, 0.975]))]
 
 
-def over(group: int, asked: int) -> bool:
-    """Whether a crystal's group is the asked one or one of its minimal supergroups' kind: at least its point symmetry and lattice points per volume.
-
-    Judged by orders: the number of operations of the asked conventional cell divides that of the other one.
-    """
+def denser(after: Symmetry, before: Symmetry) -> bool:
+    """Whether the operations of one crystal, per atom, are a whole multiple of the other's, as those of a supergroup are."""
     import moyopy
 
-    count = lambda g: len(moyopy.operations_from_number(g, setting=moyopy.Setting.standard()).rotations)
-    return group == asked or group > asked and count(group) % count(asked) == 0
+    def order(s: Symmetry) -> float:
+        operations = moyopy.operations_from_number(s.number, setting=moyopy.Setting.standard()).rotations
+        return len(operations) / lattice_points(s.number) / s.primitive.atoms
+
+    ratio = order(after) / order(before)
+    return ratio > 0.99 and abs(ratio - round(ratio)) < 1e-6
 
 
 def main():
@@ -83,14 +85,14 @@ def main():
         found = WyckoffTransformer(share=1.0, novel=False, block=64).propose(Ask(space_groups=frozenset({group}), atoms=(1, 20)), args.each, args.seed + k)
         candidates += found
         asked += [group] * len(found)
-    before = [s.number for s in analyse(Crystals.join([c.crystal for c in candidates]), 0.01)]
+    before = analyse(Crystals.join([c.crystal for c in candidates]), 0.01)
     energies, ends = relaxed(candidates, oracle)
-    after = [s.number if isinstance(s, Symmetry) else 0 for s in analyse(ends, 0.1, on_error="keep")]
-    whole = np.isfinite(energies)
+    after = analyse(ends, 0.1, on_error="keep")
+    whole = np.isfinite(energies) & np.array([isinstance(s, Symmetry) for s in after])
     report["space groups"] = {
-        "asked": len(groups), "proposed": len(asked), "as proposed": sum(a == b for a, b in zip(asked, before)), "relaxed": int(whole.sum()),
-        "asked group after": sum(a == b for a, b, ok in zip(asked, after, whole) if ok),
-        "supergroup after": sum(a != b and over(b, a) for a, b, ok in zip(asked, after, whole) if ok)}
+        "asked": len(groups), "proposed": len(asked), "as proposed": sum(a == b.number for a, b in zip(asked, before)), "relaxed": int(whole.sum()),
+        "asked group after": sum(a == b.number for a, b, ok in zip(asked, after, whole) if ok),
+        "supergroup after": sum(a != b.number and denser(b, c) for a, b, c, ok in zip(asked, after, before, whole) if ok)}
     print(report["space groups"], flush=True)
 
     lines = {name: [] for name in TARGETS}
