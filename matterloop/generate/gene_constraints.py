@@ -29,16 +29,22 @@ END = SLOTS  # the answer "no further site"
 
 
 @cache
+def _sums(sizes: tuple[int, ...]) -> np.ndarray:
+    """(MOST + 1,) True for the numbers that portions of `sizes`, each as often as wanted, add up to."""
+    sums = np.zeros(MOST + 1, bool)
+    sums[0] = True
+    for size in sizes:
+        for n in range(size, MOST + 1):
+            sums[n] |= sums[n - size]
+    return sums
+
+
+@cache
 def _free_sums(space_group: int) -> np.ndarray:
     """(MOST + 1,) True for the numbers of atoms that positions with free parameters alone can hold."""
     v = vocabulary()
     places = v.slots[space_group][v.slots[space_group] >= 0]
-    sums = np.zeros(MOST + 1, bool)
-    sums[0] = True
-    for size in sorted(set(v.atoms[places[~v.once[places]]].tolist())):
-        for n in range(size, MOST + 1):
-            sums[n] |= sums[n - size]
-    return sums
+    return _sums(tuple(sorted(set(v.atoms[places[~v.once[places]]].tolist()))))
 
 
 @cache
@@ -310,7 +316,7 @@ def balance_reachable(counts: tuple[tuple[int, int], ...], more: int, sizes: tup
         return True
     if more < sizes[0]:
         return False
-    added = [n for n in range(more + 1) if n == 0 or _sum_of(n, sizes)]
+    added = np.flatnonzero(_sums(sizes)[: more + 1]).tolist()
     states = [tuple(oxidation_states(z)) for z, _ in counts]
     for choice in product(*states):
         if min(choice, default=0) >= 0 or max(choice) <= 0:
@@ -329,8 +335,3 @@ def balance_reachable(counts: tuple[tuple[int, int], ...], more: int, sizes: tup
         if 0 in reached:
             return True
     return False
-
-
-@cache
-def _sum_of(n: int, sizes: tuple[int, ...]) -> bool:
-    return n == 0 or any(n >= s and _sum_of(n - s, sizes) for s in sizes)

@@ -80,12 +80,6 @@ class Conditions:
             out[f.name] = value
         return Conditions(**out)
 
-    @property
-    def open(self) -> Tensor:
-        """(batch,) True where nothing at all is asked."""
-        asked = torch.stack([~torch.isnan(getattr(self, n)) for n in ENERGIES]).any(0) | (self.n_elements > 0) | (self.atoms > 0) | (self.system > 0)
-        return ~(asked | self.elements.any(-1) | self.composition.any(-1))
-
 
 @dataclass(frozen=True, eq=False)
 class Batch:

@@ -17,7 +17,7 @@ from ..base.errors import BadInput
 from ..represent.wyckoff_gene import Gene
 from .gene_constraints import END, Rules, Writing
 from .gene_network import ENERGIES, NEVER, Conditions, GeneNetwork
-from .gene_vocabulary import Encoded, decode, encode, vocabulary
+from .gene_vocabulary import decode, vocabulary
 
 LONGEST = 64  # sites
 
@@ -218,15 +218,3 @@ def _matched(elements: frozenset[int], roles: Sequence[frozenset[int]]) -> bool:
         return True
     z = min(elements)
     return any((not role or z in role) and _matched(elements - {z}, [*roles[:k], *roles[k + 1 :]]) for k, role in enumerate(roles))
-
-
-@torch.no_grad()
-def log_likelihood(network: GeneNetwork, genes: Sequence[Gene] | Encoded, conditions: Conditions | None = None, *, orders: int = 1, seed: int = 0) -> np.ndarray:
-    """(genes,) estimated ln of the probability of each gene as a set of sites, over random settings and orders of its sites.
-
-    A gene is the sum over its orders and settings; the mean of `orders` random ones, times their number, is unbiased for the probability.
-    """
-    from .gene_training import nll_of
-
-    encoded = genes if isinstance(genes, Encoded) else encode(genes)
-    return -nll_of(network, encoded, conditions, orders=orders, seed=seed)

@@ -293,11 +293,8 @@ def test_weights_round_trip_in_half_precision(network):
 
 
 def test_the_shipped_network_tells_a_known_crystal_from_a_rattled_one(known):
-    from matterloop.archive.shipped import list_shipped
     from matterloop.generate.placement_network import shipped_network
 
-    if "placement" not in list_shipped():
-        pytest.skip("the network is not trained yet")
     net, rng, won = shipped_network(), numpy_stream(5, "rattled"), []
     for p in known:
         if gene_of(p).dof:
