@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import wasserstein_distance
 
-from matterloop.base.errors import BadInput, Missing
+from matterloop.base.errors import BadInput
 from matterloop.bench import examples
 from matterloop.crystal.formats import read_table, to_pymatgen
 from matterloop.crystal.state import Crystals
