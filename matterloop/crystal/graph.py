@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -22,11 +23,13 @@ class Graph:
 
     senders, receivers  (edges,)    atom indices
     shift               (edges, 3)  integer lattice translation of the sender
+    edge                {name: (edges, ...)} numbers that a builder computed once for its edges; no gradient flows into them
     """
 
     senders: Tensor
     receivers: Tensor
     shift: Tensor
+    edge: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.senders)
@@ -42,7 +45,7 @@ class Graph:
 
     def pick(self, keep: Tensor) -> Graph:
         """Some of the edges, by index or mask."""
-        return Graph(self.senders[keep], self.receivers[keep], self.shift[keep])
+        return Graph(self.senders[keep], self.receivers[keep], self.shift[keep], {name: value[keep] for name, value in self.edge.items()})
 
 
 @dataclass(frozen=True)
