@@ -15,7 +15,7 @@ from ..base.errors import BadInput
 from ..crystal.composition import compositions, reduced_formula
 from ..crystal.state import Crystals
 from ..crystal.symmetry import analyse
-from ..judge.intervals import share_interval
+from ..learn.intervals import share_interval
 from ..judge.statistics import SYMPREC
 from ..judge.sun import describe
 from ..measure.corrections import for_hull

@@ -23,11 +23,11 @@ from ..crystal.composition import composition_matrix, compositions, density, red
 from ..crystal.graph import Within
 from ..crystal.segments import segment_min
 from ..crystal.state import Crystals
+from ..learn.intervals import bootstrap, share_interval
 from ..represent.crystal_nn import fingerprints
 from ..represent.magpie import of_counts
 from ..represent.wyckoff_gene import Gene
 from .chemistry_sense import MOST_IMAGES, charge_balanced
-from .intervals import bootstrap, share_interval
 
 CARD = Card(
     name="cdvae_metrics",

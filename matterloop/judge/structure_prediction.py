@@ -17,7 +17,7 @@ import numpy as np
 from ..base.errors import BadInput
 from ..crystal.matching import Prepared, Tolerance, prepare, rms
 from ..crystal.state import Crystals
-from .intervals import bootstrap
+from ..learn.intervals import bootstrap
 
 TOLERANCE = Tolerance(length=0.3, site=0.5, angle=10.0)
 

@@ -16,7 +16,7 @@ from matterloop.bench import examples
 from matterloop.campaign.watch import Watch
 from matterloop.crystal.formats import cif_texts
 from matterloop.crystal.state import Crystals
-from matterloop.judge.intervals import share_interval
+from matterloop.learn.intervals import share_interval
 
 FCC = [[0, 2.13, 2.13], [2.13, 0, 2.13], [2.13, 2.13, 0]]
 MGO = Crystals.of([[0, 0, 0], [0.5, 0.5, 0.5]], [12, 8], FCC)  # known

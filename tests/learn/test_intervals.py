@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from matterloop.base.errors import BadInput
-from matterloop.judge.intervals import bootstrap, share_interval
+from matterloop.learn.intervals import bootstrap, share_interval
 
 
 def test_the_interval_of_a_share_is_the_binomial_one():
