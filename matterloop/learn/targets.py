@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -10,25 +10,36 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..base.errors import BadInput
+from ..base.errors import BadInput, Missing
+from ..base.quantities import Quantity
 from ..base.seeds import torch_stream
 from ..crystal.graph import Graph
 from ..crystal.segments import segment_mean, segment_sum
 from ..crystal.state import Crystals
+from ..layers.directions import TensorHead, VectorHead
 from ..layers.parts import perceptron
+from .data import Batch
+from .scaling import Scaling
+
+ERRORS = ("l1", "l2", "huber")
+KNEE = 0.1  # of Huber's error, in spreads: squares below it, absolute values above
 
 
 class Features(NamedTuple):
-    """Output of an encoder; invariant numbers.
+    """Output of an encoder: invariant numbers, and directions where it has some.
 
-    site   (atoms, width)
-    edge   (edges, width), None where the encoder has none
-    whole  (crystals, width), None where crystals are the mean of their sites
+    site    (atoms, width)
+    edge    (edges, width), None where the encoder has none
+    whole   (crystals, width), None where crystals are the mean of their sites
+    vector  (atoms, width, 3), turns with the crystal
+    tensor  (atoms, width, 3, 3), turns with the crystal, symmetric
     """
 
     site: Tensor
     edge: Tensor | None = None
     whole: Tensor | None = None
+    vector: Tensor | None = None
+    tensor: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +49,7 @@ class Target:
     per        "crystal" or "site"
     extensive  doubles when the cell is doubled (per crystal only)
     classes    0: a number; k: one of k labels
-    rank       0 scalar, 1 vector, 2 tensor
+    rank       0 scalar, 1 vector, 2 symmetric tensor
     """
 
     name: str
@@ -55,59 +66,119 @@ class Target:
             raise BadInput("only a number of a whole crystal can be extensive", f"target {self.name!r}")
         if self.classes < 0 or self.classes == 1 or self.rank not in (0, 1, 2):
             raise BadInput(f"classes is {self.classes} (0, or 2 and more), rank is {self.rank} (0, 1 or 2)", f"target {self.name!r}")
+        if self.classes and self.rank:
+            raise BadInput("a class has no direction; its rank is 0", f"target {self.name!r}")
+
+    @property
+    def quantity(self) -> Quantity:
+        """How labels of this target transform."""
+        return Quantity(self.rank, 1, self.extensive, self.unit)
+
+
+def labelled(crystals: Crystals, values: Mapping[Target, Tensor]) -> Crystals:
+    """The crystals with labels (crystals, ...) or (atoms, ...) as fields, each with its Quantity."""
+    site = {t.name: v for t, v in values.items() if t.per == "site"}
+    whole = {t.name: v for t, v in values.items() if t.per == "crystal"}
+    return crystals.with_fields(site, whole, {t.name: t.quantity for t in values})
+
+
+def known(target: Target, labels: Tensor) -> Tensor:
+    """(rows,) where a label was measured."""
+    if target.classes:
+        return labels >= 0  # not true of NaN either
+    missing = labels.isnan() if labels.is_floating_point() else torch.zeros_like(labels, dtype=torch.bool)
+    return ~missing.flatten(1).any(1) if target.rank else ~missing
 
 
 class Predictor(nn.Module):
     """An encoder with one head per target.
 
-    encoder  offers `width`, `graph(crystals) -> Graph` and `forward(crystals, graph) -> Features`
-    targets  of rank 0; a vector or tensor needs a model with directions of its own (BadInput)
-    hidden   width of the heads
-    scale    {target: (mean, spread)} in the target's unit: per crystal, or per atom where extensive
+    encoder  offers `width`, `graph(crystals) -> Graph` and `forward(crystals, graph) -> Features`; where it has them, `offers`: which of "edge", "vector"
+             and "tensor" its features hold, and `head(rng, outputs) -> Module` (rows, width) -> (rows, outputs), the head of its paper
+    targets  a vector or symmetric tensor needs an encoder that offers edges, vectors or tensors (BadInput)
+    hidden   width of the heads, where the encoder has none of its own
+    scale    {target: Scaling, or (mean, spread) in the target's unit, per atom where extensive}
+    weights  {target: factor of its loss}, 1 where absent
 
     An intensive target of a crystal is read from the mean of its sites, an extensive one is the sum of what each site gives: supercells are right by
     construction.
     """
 
-    def __init__(self, encoder: nn.Module, targets: Sequence[Target], hidden: int = 32, seed: int = 0, scale: dict[str, tuple[float, float]] | None = None):
+    def __init__(self, encoder: nn.Module, targets: Sequence[Target], hidden: int = 32, seed: int = 0,
+                 scale: Mapping[str, Scaling | tuple[float, float]] | None = None, weights: Mapping[str, float] | None = None):
         super().__init__()
-        if not targets or len({t.name for t in targets}) < len(targets):
+        names = [t.name for t in targets]
+        if not targets or len(set(names)) < len(names):
             raise BadInput("targets need names of their own, and there must be at least one", "Predictor")
-        if directed := [t.name for t in targets if t.rank]:
-            raise BadInput(f"{directed[0]!r} has a rank above 0; features without directions cannot give it", "Predictor")
-        self.encoder, self.targets = encoder, tuple(targets)
-        self.heads = nn.ModuleDict({t.name: perceptron(torch_stream(seed, "head", t.name), encoder.width, hidden, max(t.classes, 1)) for t in targets})
-        self.scale = {t.name: (scale or {}).get(t.name, (0.0, 1.0)) for t in targets}
+        for given in (scale or {}, weights or {}):
+            if unknown := [n for n in given if n not in names]:
+                raise Missing("target", unknown[0], names)
+        self.encoder, self.targets, self.hidden = encoder, tuple(targets), hidden
+        self.offers = tuple(getattr(encoder, "offers", ()))
+        self.heads = nn.ModuleDict({t.name: self._head(t, torch_stream(seed, "head", t.name)) for t in targets})
+        self.scale = {n: s if isinstance(s, Scaling) else Scaling(*s) for n, s in ((n, (scale or {}).get(n, Scaling())) for n in names)}
+        self.weights = {n: float((weights or {}).get(n, 1.0)) for n in names}
+
+    def _head(self, target: Target, rng: torch.Generator) -> nn.Module:
+        width = self.encoder.width
+        if target.rank == 0:
+            outputs = max(target.classes, 1)
+            return self.encoder.head(rng, outputs) if hasattr(self.encoder, "head") else perceptron(rng, width, self.hidden, outputs)
+        usable = {"edge", "vector"} if target.rank == 1 else {"edge", "vector", "tensor"}
+        if not usable & set(self.offers):
+            raise BadInput(f"{target.name!r} has a rank above 0; features without directions cannot give it", "Predictor")
+        return (VectorHead if target.rank == 1 else TensorHead)(rng, width, self.hidden, self.offers)
 
     def forward(self, crystals: Crystals, graph: Graph | None = None) -> dict[str, Tensor]:
-        """{target: (crystals,) or (atoms,) numbers, or (rows, classes) scores}, numbers in float64."""
-        found = self.encoder(crystals, self.encoder.graph(crystals) if graph is None else graph)
-        return {t.name: self._read(t, found, crystals) for t in self.targets}
+        """{target: (crystals,) or (atoms,) numbers with trailing axes (3,) or (3, 3) of its rank, or (rows, classes) scores}, numbers in float64."""
+        raw = self.raw(crystals, graph)
+        return {t.name: raw[t.name] if t.classes else self.scale[t.name].inverse(raw[t.name], t, crystals) for t in self.targets}
 
-    def _read(self, target: Target, found: Features, crystals: Crystals) -> Tensor:
+    def raw(self, crystals: Crystals, graph: Graph | None = None) -> dict[str, Tensor]:
+        """Like `forward`, before scaling: extensive targets (atoms, ...), in the dtype of the weights."""
+        graph = self.encoder.graph(crystals) if graph is None else graph
+        found = self.encoder(crystals, graph)
+        return {t.name: self._read(t, found, crystals, graph) for t in self.targets}
+
+    def _read(self, target: Target, found: Features, crystals: Crystals, graph: Graph) -> Tensor:
+        of_sites = target.per == "site" or target.extensive
+        head = self.heads[target.name]
+        if target.rank:
+            y = head(found, crystals, graph)
+            return y if of_sites else segment_mean(y, crystals.owner, len(crystals))
         rows = found.site
-        if target.per == "crystal" and not target.extensive:
+        if not of_sites:
             rows = found.whole if found.whole is not None else segment_mean(rows, crystals.owner, len(crystals))
-        y = self.heads[target.name](rows)
-        if target.classes:
-            return y
-        mean, spread = self.scale[target.name]
-        y = mean + spread * y[:, 0].to(torch.float64)
-        return segment_sum(y, crystals.owner, len(crystals)) if target.extensive else y
+        y = head(rows)
+        return y if target.classes else y[:, 0]
 
-    def loss(self, crystals: Crystals, rng: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Sum over targets of the mean absolute error in units of the target's spread (cross entropy of classes) over what was measured, and its parts.
+    def loss(self, batch: Batch | Crystals, rng: torch.Generator | None = None, error: str = "l1") -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum over targets of the mean error in units of the target's spread (cross entropy of classes) over what was measured, and its parts.
 
-        An extensive target counts per atom. A target without any label in the batch counts 0; `rng` is not used here.
+        error  "l1" absolute, "l2" squared, "huber" squared below KNEE and absolute above (P. J. Huber, Ann. Math. Statist. 35, 73 (1964))
+        An extensive target counts per atom; a target on a logarithm by its logarithm; vectors and tensors by their components. A target without any
+        label in the batch counts 0; `rng` is not used here.
         """
-        predicted, parts = self(crystals), {}
+        if error not in ERRORS:
+            raise Missing("error", error, ERRORS)
+        crystals, graph = (batch.crystals, batch.graph) if isinstance(batch, Batch) else (batch, None)
+        raw, parts = self.raw(crystals, graph), {}
         for t in self.targets:
-            truth, guess = crystals.get(t.name), predicted[t.name]
-            known = ~truth.isnan() if truth.is_floating_point() else truth >= 0
+            labels, guess = crystals.get(t.name), raw[t.name]
+            here = known(t, labels)
             if t.classes:
-                error = F.cross_entropy(guess[known], truth[known].long(), reduction="sum")
+                loss = F.cross_entropy(guess[here], labels[here].long(), reduction="sum")
             else:
-                size = crystals.counts if t.extensive else torch.ones_like(truth)
-                error = ((guess - truth)[known] / size[known]).abs().sum() / self.scale[t.name][1]
-            parts[t.name] = error / known.sum().clamp(min=1)
+                if t.extensive:
+                    guess = segment_mean(guess, crystals.owner, len(crystals))
+                truth = self.scale[t.name].apply(torch.where(here.view(-1, *[1] * t.rank), labels, torch.nan), t, crystals).to(guess.dtype)
+                loss = _ERROR[error](guess[here], truth[here]) / 3**t.rank
+            parts[t.name] = self.weights[t.name] * loss / here.sum().clamp(min=1)
         return sum(parts.values()), parts
+
+
+_ERROR = {
+    "l1": lambda a, b: F.l1_loss(a, b, reduction="sum"),
+    "l2": lambda a, b: F.mse_loss(a, b, reduction="sum"),
+    "huber": lambda a, b: F.huber_loss(a, b, reduction="sum", delta=KNEE),
+}
