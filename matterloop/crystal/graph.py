@@ -301,29 +301,35 @@ def _renumbered(error: BadInput, which: Tensor) -> BadInput:
 
 @dataclass(frozen=True)
 class Nearest:
-    """The `count` nearest images of every atom within `radius` (Å); `ties` keeps every image as near as the last one (within `slack` Å)."""
+    """The `count` nearest images of every atom within `radius` (Å); `ties` keeps every image as near as the last one (within `slack` Å).
+
+    An atom with fewer neighbours (of a molecule, of a thin slab) keeps those it has if `fewer`, and is an error otherwise.
+    """
 
     count: int
     radius: float = 8.0
     ties: bool = True
     slack: float = 1e-3
+    fewer: bool = False
 
     @torch.no_grad()
     def __call__(self, crystals: Crystals) -> Graph:
-        """Raises BadInput when an atom has fewer than `count` neighbours within `radius`."""
+        """Raises BadInput when an atom has fewer than `count` neighbours within `radius`, unless `fewer`."""
         graph = Within(self.radius)(crystals)
         length = graph.vectors(crystals.bare().to(torch.float64)).norm(dim=-1)
         order = torch.argsort(length, stable=True)
         order = order[torch.argsort(graph.receivers[order], stable=True)]  # by centre, then by length
         degree = torch.bincount(graph.receivers, minlength=crystals.atoms)
-        if crystals.atoms and int(degree.min()) < self.count:
+        if crystals.atoms and not self.fewer and int(degree.min()) < self.count:
             atom = int(degree.argmin())
             raise BadInput(
                 f"an atom has {int(degree[atom])} neighbours within {self.radius} Å, {self.count} wanted; raise `radius`", f"crystal {int(crystals.owner[atom])}")
         first = offsets_of(degree)[:-1]
         rank = torch.arange(len(order), device=order.device) - first[graph.receivers[order]]
         if self.ties:
-            limit = length[order[first + self.count - 1]] + self.slack
+            if not len(order):
+                return graph
+            limit = length[order[first + degree.clamp(max=self.count) - 1]] + self.slack  # of an atom without neighbours: any, it is not asked for
             return graph.pick(order[length[order] <= limit[graph.receivers[order]]])
         return graph.pick(order[rank < self.count])
 

@@ -164,6 +164,15 @@ def test_too_few_neighbours_are_an_error_that_says_what_to_raise():
         Nearest(12, 3.0)(ROCK_SALT)
 
 
+def test_fewer_neighbours_are_kept_where_that_is_allowed():
+    apart = Crystals.of([[0.0, 0, 0], [0.2, 0, 0], [0, 0.3, 0], [0.9, 0.9, 0.9]], [1, 1, 1, 1], 10 * torch.eye(3, dtype=torch.float64), periodic=[False] * 3)
+    graph = Nearest(2, 5.0, fewer=True)(apart)
+    assert list(zip(graph.receivers.tolist(), graph.senders.tolist(), strict=True)) == [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]
+    assert len(Nearest(2, 1.0, fewer=True)(apart)) == 0
+    with pytest.raises(BadInput, match="raise `radius`"):
+        Nearest(2, 5.0)(apart)
+
+
 def test_full_takes_the_nearest_image_of_every_pair():
     pair = Crystals.of([[0.05, 0, 0], [0.95, 0, 0]], [1, 1], torch.eye(3) * 10)
     lengths = Full()(pair).vectors(pair).norm(dim=-1)
