@@ -63,6 +63,11 @@ def parse_formula(text: str) -> Composition:
     Understands nested brackets ( ) [ ] { }, subscripts (₂), hydrates ("CuSO4·5H2O", also with `.` or `*`), and decimals that become whole
     numbers when the formula is multiplied by at most 100 ("Li0.5CoO2" gives Li1 Co2 O4; "0.333" is taken as a third). Raises BadInput that shows the place.
     """
+    return _whole(parse_amounts(text), f"formula {text!r}")
+
+
+def parse_amounts(text: str) -> dict[int, float]:
+    """{atomic number: amount} of a chemical formula, fractions as they stand ("Fe0.6204C0.0009" keeps both); otherwise as `parse_formula`."""
     if not isinstance(text, str):
         raise BadInput(f"a formula is text, got {type(text).__name__}", "formula")
     if len(text) > MAX_FORMULA:
@@ -80,7 +85,7 @@ def parse_formula(text: str) -> Composition:
             raise BadInput(f"{part!r} holds no element" if part else "a part between two dots is empty", where)
         for z, n in _bracketed(rest, where).items():
             amounts[z] = amounts.get(z, 0.0) + factor * n
-    return _whole(amounts, where)
+    return amounts
 
 
 def _parts(text: str) -> list[str]:
