@@ -116,10 +116,10 @@ class Batches:
     def __len__(self) -> int:
         return max(len(self.rows) // self.size, 1) if self.drop_last else -(-len(self.rows) // self.size)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of epoch `number`; the same number gives the same order."""
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `number` from the batch `first` on; the same number gives the same order."""
         rows = self.rows
         if self.seed is not None:
             rows = rows[torch.randperm(len(rows), generator=torch_stream(self.seed, "order", str(number)))]
-        for i in range(len(self)):
+        for i in range(first, len(self)):
             yield self.samples.batch(rows[i * self.size : (i + 1) * self.size])

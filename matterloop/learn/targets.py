@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from ..base.errors import BadInput, Missing
 from ..base.quantities import Quantity
 from ..base.seeds import torch_stream
+from ..crystal.compositions import atom_mean
 from ..crystal.graph import Graph
-from ..crystal.segments import segment_mean, segment_sum
 from ..crystal.state import Crystals
 from ..layers.directions import TensorHead, VectorHead
 from ..layers.parts import perceptron
@@ -28,14 +28,14 @@ KNEE = 0.1  # of Huber's error, in spreads: squares below it, absolute values ab
 class Features(NamedTuple):
     """Output of an encoder: invariant numbers, and directions where it has some.
 
-    site    (atoms, width)
+    site    (atoms, width), None where atoms are not told apart (compositions): `whole` then speaks of an average atom
     edge    (edges, width), None where the encoder has none
     whole   (crystals, width), None where crystals are the mean of their sites
     vector  (atoms, width, 3), turns with the crystal
     tensor  (atoms, width, 3, 3), turns with the crystal, symmetric
     """
 
-    site: Tensor
+    site: Tensor | None
     edge: Tensor | None = None
     whole: Tensor | None = None
     vector: Tensor | None = None
@@ -100,8 +100,8 @@ class Predictor(nn.Module):
     scale    {target: Scaling, or (mean, spread) in the target's unit, per atom where extensive}
     weights  {target: factor of its loss}, 1 where absent
 
-    An intensive target of a crystal is read from the mean of its sites, an extensive one is the sum of what each site gives: supercells are right by
-    construction.
+    An intensive target of a crystal is read from the mean of its sites, an extensive one is the sum of what each site gives (the same for all atoms where
+    the encoder does not tell them apart): supercells are right by construction. Where the encoder takes compositions, so does the predictor.
     """
 
     def __init__(self, encoder: nn.Module, targets: Sequence[Target], hidden: int = 32, seed: int = 0,
@@ -145,10 +145,14 @@ class Predictor(nn.Module):
         head = self.heads[target.name]
         if target.rank:
             y = head(found, crystals, graph)
-            return y if of_sites else segment_mean(y, crystals.owner, len(crystals))
+            return y if of_sites else atom_mean(y, crystals)
         rows = found.site
         if not of_sites:
-            rows = found.whole if found.whole is not None else segment_mean(rows, crystals.owner, len(crystals))
+            rows = found.whole if found.whole is not None else atom_mean(rows, crystals)
+        elif rows is None and target.per == "site":
+            raise BadInput(f"{target.name!r} is asked for every atom, and this encoder does not tell atoms apart", "Predictor")
+        elif rows is None:
+            return head(found.whole)[crystals.owner, 0]
         y = head(rows)
         return y if target.classes else y[:, 0]
 
@@ -159,22 +163,27 @@ class Predictor(nn.Module):
         An extensive target counts per atom; a target on a logarithm by its logarithm; vectors and tensors by their components. A target without any
         label in the batch counts 0; `rng` is not used here.
         """
+        crystals, graph = (batch.crystals, batch.graph) if isinstance(batch, Batch) else (batch, None)
+        found = self.errors(self.raw(crystals, graph), crystals, error)
+        parts = {n: self.weights[n] * total / count.clamp(min=1) for n, (total, count) in found.items()}
+        return sum(parts.values()), parts
+
+    def errors(self, raw: Mapping[str, Tensor], crystals: Crystals, error: str = "l1") -> dict[str, tuple[Tensor, Tensor]]:
+        """{target: (sum of errors, number of known labels)} of what `raw` gave, as `loss` counts them."""
         if error not in ERRORS:
             raise Missing("error", error, ERRORS)
-        crystals, graph = (batch.crystals, batch.graph) if isinstance(batch, Batch) else (batch, None)
-        raw, parts = self.raw(crystals, graph), {}
+        found = {}
         for t in self.targets:
             labels, guess = crystals.get(t.name), raw[t.name]
             here = known(t, labels)
             if t.classes:
-                loss = F.cross_entropy(guess[here], labels[here].long(), reduction="sum")
-            else:
-                if t.extensive:
-                    guess = segment_mean(guess, crystals.owner, len(crystals))
-                truth = self.scale[t.name].apply(torch.where(here.view(-1, *[1] * t.rank), labels, torch.nan), t, crystals).to(guess.dtype)
-                loss = _ERROR[error](guess[here], truth[here]) / 3**t.rank
-            parts[t.name] = self.weights[t.name] * loss / here.sum().clamp(min=1)
-        return sum(parts.values()), parts
+                found[t.name] = F.cross_entropy(guess[here], labels[here].long(), reduction="sum"), here.sum()
+                continue
+            if t.extensive:
+                guess = atom_mean(guess, crystals)
+            truth = self.scale[t.name].apply(labels, t, crystals).to(guess.dtype)
+            found[t.name] = _ERROR[error](guess[here], truth[here]) / 3**t.rank, here.sum()
+        return found
 
 
 _ERROR = {

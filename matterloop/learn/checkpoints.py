@@ -1,0 +1,66 @@
+"""The state of a training in one file: tensors as safetensors, everything else as JSON in its header. Nothing is executed when it is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..archive.files import replacing
+from ..base.errors import BadInput
+
+FORMAT = "matterloop-checkpoint-1"
+
+
+def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], words: Mapping[str, Any]) -> None:
+    """Write the file whole or not at all; `words` are plain JSON (numbers come back to the bit, NaN and infinity too). ArchiveError where it cannot be written."""
+    from safetensors.torch import save_file
+
+    held = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    with replacing(Path(path)) as new:
+        save_file(held, new, metadata={"format": FORMAT, "words": json.dumps(words)})
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, words); BadInput for a file that is no checkpoint, or of another version."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as held:
+            notes = held.metadata() or {}
+            if notes.get("format") != FORMAT:
+                raise BadInput(f"is no checkpoint of this version ({notes.get('format')!r}, wanted {FORMAT!r}); remove it to begin anew", str(path))
+            return {k: held.get_tensor(k) for k in held.keys()}, json.loads(notes["words"])  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"is no checkpoint or is damaged ({error}); remove it to begin anew", str(path)) from None
+
+
+def prefixed(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names below `name`."""
+    return {f"{name}/{k}": v for k, v in tensors.items()}
+
+
+def below(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The reverse of `prefixed`."""
+    return {k.removeprefix(name + "/"): v for k, v in tensors.items() if k.startswith(name + "/")}
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """State of an optimizer by number of the parameter and name, "3/exp_avg"; plain numbers become tensors."""
+    return {f"{i}/{k}": torch.as_tensor(v, dtype=None if isinstance(v, Tensor) else torch.float64)
+            for i, state in optimizer.state_dict()["state"].items() for k, v in state.items() if v is not None}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """The reverse of `optimizer_tensors`; rates and other settings stay as they are."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        number, _, key = name.partition("/")
+        state.setdefault(int(number), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
