@@ -14,7 +14,7 @@ from ..base.errors import BadInput, MatterloopError, Missing
 from ..base.quantities import Quantity
 from .composition import parse_amounts
 from .graph import Graph
-from .segments import offsets_of, runs, segment_min, segment_sum
+from .segments import offsets_of, runs, segment_mean, segment_min, segment_sum
 from .state import Crystals
 
 MAIN = ("species", "amount")
@@ -181,6 +181,20 @@ class Compositions:
 def sizes(state: Crystals | Compositions) -> Tensor:
     """(crystals,) number of atoms of each crystal or composition."""
     return state.sizes if isinstance(state, Compositions) else state.counts
+
+
+def atom_sum(values: Tensor, state: Crystals | Compositions) -> Tensor:
+    """(crystals, ...) sum over atoms of what each row (atoms or elements, ...) says of an atom; an element counts with its amount."""
+    if isinstance(state, Compositions):
+        values = values * state.amount.to(values).view(-1, *[1] * (values.dim() - 1))
+    return segment_sum(values, state.owner, len(state))
+
+
+def atom_mean(values: Tensor, state: Crystals | Compositions) -> Tensor:
+    """(crystals, ...) mean over atoms of what each row (atoms or elements, ...) says of an atom; an element counts with its share."""
+    if isinstance(state, Compositions):
+        return segment_sum(values * state.share.to(values).view(-1, *[1] * (values.dim() - 1)), state.owner, len(state))
+    return segment_mean(values, state.owner, len(state))
 
 
 @dataclass(frozen=True)

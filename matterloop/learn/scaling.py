@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..base.elements import MAX_Z, NUMBER, symbol
 from ..base.errors import BadInput, Missing
-from ..crystal.segments import segment_mean, segment_sum
+from ..crystal.compositions import atom_mean, atom_sum, sizes
 from ..crystal.state import Crystals
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ class Scaling:
         y = self._rise(self.spread * x.to(torch.float64), target.rank)
         if self.references is not None:
             e = self._table(y.device)[crystals.species]
-            y = y + (e if target.per == "site" or target.extensive else segment_mean(e, crystals.owner, len(crystals)))
+            y = y + (e if target.per == "site" or target.extensive else atom_mean(e, crystals))
         if target.extensive:
-            return segment_sum(y, crystals.owner, len(crystals))
+            return atom_sum(y, crystals)
         return y.exp() if self.log else y
 
     def apply(self, y: Tensor, target: Target, crystals: Crystals) -> Tensor:
@@ -70,10 +70,10 @@ class Scaling:
                 raise BadInput(f"the label {float(y[y <= 0][0])} has no logarithm; leave the row out or train without log", f"target {target.name!r}")
             y = y.log()
         if target.extensive:
-            y = y / crystals.counts.view(-1, *[1] * (y.dim() - 1))
+            y = y / sizes(crystals).view(-1, *[1] * (y.dim() - 1))
         if self.references is not None:
             e = self._table(y.device)[crystals.species]
-            y = y - (e if target.per == "site" else segment_mean(e, crystals.owner, len(crystals)))
+            y = y - (e if target.per == "site" else atom_mean(e, crystals))
         return self._rise(y, target.rank, -1) / self.spread
 
     def _rise(self, y: Tensor, rank: int, sign: int = 1) -> Tensor:
@@ -135,7 +135,7 @@ def fit_scaling(target: Target, crystals: Crystals, *, kind: Literal["standard",
     elements = None
     if references:
         elements = _elements(y, known, target, crystals)
-        y = Scaling(log=False, references=elements).apply(y * (crystals.counts if target.extensive else 1), target, crystals)
+        y = Scaling(log=False, references=elements).apply(y * (sizes(crystals) if target.extensive else 1), target, crystals)
     y = y[known]
     if target.rank == 1:
         return Scaling(0.0, _positive(y.square().mean().sqrt()))
@@ -157,7 +157,7 @@ def _elements(y: Tensor, known: Tensor, target: Target, crystals: Crystals) -> d
     """{atomic number: energy} that explain labels per atom best, relative to their mean."""
     z, column = crystals.species.unique(return_inverse=True)
     one = torch.nn.functional.one_hot(column, len(z)).to(torch.float64)
-    share = (one if target.per == "site" else segment_mean(one, crystals.owner, len(crystals)))[known]
+    share = (one if target.per == "site" else atom_mean(one, crystals))[known]
     seen = (share > 0).any(0)
     share, z, y = share[:, seen], z[seen], y[known]
     square, side = share.T @ share, share.T @ (y - y.mean())
