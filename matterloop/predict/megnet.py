@@ -1,0 +1,129 @@
+"""MEGNet: bonds, atoms and the state of the whole crystal update each other in turn; two sets and the state are read out.
+
+C. Chen, W. Ye, Y. Zuo, C. Zheng, S. P. Ong, "Graph networks as a universal machine learning framework for molecules and crystals", Chemistry of Materials
+31, 3564 (2019), doi:10.1021/acs.chemmater.9b01294, eq. 1 to 7 and figure 2.
+
+    e'_k = phi_e([v_i, v_j, e_k, u])          bond k of the centre i and its neighbour j
+    v'_i = phi_v([mean_k of i  e'_k, v_i, u])
+    u'   = phi_u([mean_k e'_k, mean_i v'_i, u])
+with dense layers before every block and a skip around both; phi are three dense layers of shifted softplus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..base.elements import MAX_Z
+from ..base.errors import BadInput
+from ..base.registry import Card
+from ..base.seeds import torch_stream
+from ..crystal.graph import Graph, Within
+from ..crystal.segments import segment_mean
+from ..crystal.state import Crystals
+from ..layers.parts import Gaussians, ShiftedSoftplus, embedding, linear, perceptron
+from ..layers.set2set import SetToVector
+from ..learn.targets import Features
+
+CARD = Card(
+    name="megnet",
+    build="MEGNet",
+    role="encoder",
+    paper="10.1021/acs.chemmater.9b01294",
+    year=2019,
+    summary="bonds, atoms and a global state in turn, set2set readout, element embeddings that can be transferred",
+    capabilities=("seed", "whole"),
+    keeps=("rotation", "reflection", "translation", "permutation", "cell", "supercell"),
+    waives={
+        "smooth": "bonds are cut at the radius and averaged, as in the paper: the prediction jumps when a bond appears",
+        "far_atoms": "the global state joins all atoms of a structure, however far apart, as the paper intends",
+    },
+    small={"wide": 16, "width": 8, "hidden": 4, "blocks": 2, "bins": 20},
+    differs=(
+        "without state inputs the state begins as a learned vector; the original sends two zeros through two dense layers, which can give the same vectors",
+        "the cell of the set2set memory is carried from step to step as its paper says, the original code forgets it; its gates are sigmoids, there they are "
+        "straight lines between 0 and 1",
+        "the last dense layers before the output are the head of the predictor (the original has 16 units there)",
+    ),
+)
+
+
+class Block(nn.Module):
+    """Bonds, then atoms, then the state; all of `width`."""
+
+    def __init__(self, rng: torch.Generator, wide: int, width: int):
+        super().__init__()
+        self.width = width
+        self.ends = linear(rng, 4 * width, wide)
+        self.bond = nn.Sequential(ShiftedSoftplus(), perceptron(rng, wide, wide, width, last=True))
+        self.atom = perceptron(rng, 3 * width, wide, wide, width, last=True)
+        self.state = perceptron(rng, 3 * width, wide, wide, width, last=True)
+
+    def forward(self, v: Tensor, e: Tensor, u: Tensor, graph: Graph, owner: Tensor, bond_owner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """v (atoms, width), e (edges, width), u (crystals, width)."""
+        centre, neighbour, bond, state = self.ends.weight.split(self.width, 1)  # the map of a concatenation, part by part before rows are repeated
+        here = F.linear(v, centre, self.ends.bias) + F.linear(u, state).index_select(0, owner)
+        mixed = here.index_select(0, graph.receivers) + F.linear(v, neighbour).index_select(0, graph.senders) + F.linear(e, bond)
+        e = self.bond(mixed)
+        v = self.atom(torch.cat([segment_mean(e, graph.receivers, len(v)), v, u.index_select(0, owner)], -1))
+        u = self.state(torch.cat([segment_mean(e, bond_owner, len(u)), segment_mean(v, owner, len(u)), u], -1))
+        return v, e, u
+
+
+class MEGNet(nn.Module):
+    """Encoder: (atoms, width) and (crystals, width) features.
+
+    wide, width  units of the inner and of the last dense layers (n1, n2 of the paper), `hidden` of the set2set readouts (n3)
+    blocks       of the paper's figure 2; `steps` of set2set
+    radius       cutoff of bonds in Å; `bins` Gaussians from 0 to `reach` Å of width `sharp` Å
+    state        names of per-crystal fields (a number each) that the state begins with, as temperature or fidelity; Missing where crystals lack one
+    elements     width of the element embedding
+    """
+
+    def __init__(self, wide: int = 64, width: int = 32, hidden: int = 16, blocks: int = 3, steps: int = 3, radius: float = 4.0, bins: int = 100, reach: float = 5.0,
+                 sharp: float = 0.5, state: Sequence[str] = (), elements: int = 16, seed: int = 0):
+        super().__init__()
+        rng = torch_stream(seed, "megnet")
+        self.width, self.fields, self.graph = width, tuple(state), Within(radius)
+        self.embed, self.expand = embedding(rng, MAX_Z + 1, elements), Gaussians(0.0, reach, bins, 1 / sharp**2)
+        dense = lambda fan_in: perceptron(rng, fan_in, wide, width, last=True)
+        self.atom, self.bond = nn.ModuleList([dense(elements)]), nn.ModuleList([dense(bins)])
+        self.state = nn.ModuleList([dense(len(self.fields)) if self.fields else embedding(rng, 1, width)])
+        for part in (self.atom, self.bond, self.state):
+            part.extend(dense(width) for _ in range(blocks - 1))
+        self.blocks = nn.ModuleList(Block(rng, wide, width) for _ in range(blocks))
+        self.atoms_read, self.bonds_read = SetToVector(rng, width, hidden, steps), SetToVector(rng, width, hidden, steps)
+        self.read = perceptron(rng, 4 * hidden + width, width, last=True)
+
+    def forward(self, crystals: Crystals, graph: Graph) -> Features:
+        """Features in the dtype of the weights; lengths are taken in the dtype of the crystals."""
+        dtype, owner, bond_owner = self.embed.weight.dtype, crystals.owner, graph.owner(crystals)
+        v, e, u = self.embed(crystals.species), self.expand(graph.vectors(crystals).norm(dim=-1).to(dtype)), self._state(crystals, dtype)
+        for i, block in enumerate(self.blocks):
+            begin = v, e, u  # the skip goes around the dense layers too, but not around those that first bring all to one width
+            v, e, u = (part[i](x) for part, x in zip((self.atom, self.bond, self.state), begin, strict=True))
+            skip = begin if i else (v, e, u)
+            v, e, u = (a + b for a, b in zip(skip, block(v, e, u, graph, owner, bond_owner), strict=True))
+        whole = torch.cat([self.atoms_read(v, owner, len(crystals)), self.bonds_read(e, bond_owner, len(crystals)), u], -1)
+        return Features(v, whole=self.read(whole))
+
+    def _state(self, crystals: Crystals, dtype: torch.dtype) -> Tensor:
+        """(crystals, state inputs), or zeros (crystals,) that choose the one learned state."""
+        if not self.fields:
+            return crystals.species.new_zeros(len(crystals))
+        return torch.stack([crystals.get(name).reshape(len(crystals)) for name in self.fields], -1).to(dtype)
+
+    def element_embeddings(self) -> Tensor:
+        """(119, elements) copy of the embedding, row = atomic number: what another model may start from."""
+        return self.embed.weight.detach().clone()
+
+    def set_element_embeddings(self, table: Tensor, frozen: bool = True) -> None:
+        """Start from the rows of `table` (119, elements), and keep them as they are if `frozen`; BadInput for another shape."""
+        if table.shape != self.embed.weight.shape:
+            raise BadInput(f"the table is {tuple(table.shape)}, wanted {tuple(self.embed.weight.shape)}; build the model with elements={table.shape[-1]}", "MEGNet")
+        with torch.no_grad():
+            self.embed.weight.copy_(table)
+        self.embed.weight.requires_grad_(not frozen)
