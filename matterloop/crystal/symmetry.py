@@ -135,16 +135,17 @@ def analyse(crystals: Crystals, symprec: float = 0.01, on_error: Literal["raise"
         raise BadInput(f"on_error is {on_error!r}, allowed are 'raise' and 'keep'", "symmetry.analyse")
     ends, cells, fracs, species = crystals.offsets.tolist(), crystals.cell.detach().tolist(), crystals.frac.detach().tolist(), crystals.species.tolist()
     periodic, out = crystals.periodic.all(1).tolist(), []
-    for i in range(len(crystals)):
-        rows = slice(ends[i], ends[i + 1])
-        try:
-            if not periodic[i]:
-                raise BadInput("a structure that does not repeat along three axes has no space group", f"crystal {i}")
-            out.append(_analyse(cells[i], fracs[rows], species[rows], symprec, f"crystal {i}"))
-        except BadInput as error:
-            if on_error == "raise":
-                raise
-            out.append(error)
+    with _quiet():
+        for i in range(len(crystals)):
+            rows = slice(ends[i], ends[i + 1])
+            try:
+                if not periodic[i]:
+                    raise BadInput("a structure that does not repeat along three axes has no space group", f"crystal {i}")
+                out.append(_analyse(cells[i], fracs[rows], species[rows], symprec, f"crystal {i}"))
+            except BadInput as error:
+                if on_error == "raise":
+                    raise
+                out.append(error)
     return out
 
 
@@ -157,8 +158,7 @@ def _analyse(cell, frac, species, symprec: float, where: str) -> Symmetry:
     for attempt in range(RETRIES + 1):
         tolerance = symprec / 5**attempt
         try:
-            with _quiet():
-                data = moyopy.MoyoDataset(given, symprec=tolerance, setting=setting)
+            data = moyopy.MoyoDataset(given, symprec=tolerance, setting=setting)
         except ValueError as error:
             tried.append(f"{tolerance:.1e} Å: {error}")
             continue

@@ -130,6 +130,7 @@ class NearHull:
     share      of the genes at hand, 0 to 1, ties in their order; the batch decides, so give many at once
     chance     smallest chance that passes; both: both must hold. Genes without a hull do not pass
     factor     (genes,) by which the predicted chance is multiplied: how likely it is that the crystal meant is found at all
+    told       chances by the key of their gene, of the genes seen last
     """
 
     predictor: GeneEnergy
@@ -138,6 +139,7 @@ class NearHull:
     chance: float = 0.0
     factor: Callable[[Sequence[Gene]], np.ndarray] | None = None
     name: str = "energy predicted too high"
+    told: dict[str, float] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self):
         if not 0 < self.share <= 1 or not 0 <= self.chance < 1:
@@ -152,11 +154,14 @@ class NearHull:
         out[ranked[: max(1, round(self.share * len(genes)))]] = True
         return out & (found >= self.chance)
 
-
     def chances(self, genes: Sequence[Gene]) -> np.ndarray:
         """(genes,) what they are ranked by."""
-        found = self.predictor.predict(genes).probability(self.limit)
-        return found if self.factor is None else found * self.factor(genes)
+        if any(g.key not in self.told for g in genes):
+            found = self.predictor.predict(genes).probability(self.limit)
+            found = found if self.factor is None else found * self.factor(genes)
+            self.told.clear()
+            self.told.update(zip((g.key for g in genes), found.tolist(), strict=True))
+        return np.array([self.told[g.key] for g in genes])
 
 
 class Removed(NamedTuple):

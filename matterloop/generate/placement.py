@@ -37,6 +37,7 @@ from .similarity import similarity as shipped_similarity
 HOW = ("prototype", "coordinates", "declash")
 LOOKED_AT = 24  # known crystals of one pattern that are compared in geometry
 REGROUPED = 8
+GROWTHS = 2  # of a known crystal's cell whose new atoms are too near
 ALIKE = 0.05  # of (V/N)^(1/3): two geometries whose mean neighbour distances differ by less are one
 NEIGHBOURS = 12  # whose distances are compared
 REACHED = 2.0  # (V/N)^(1/3) within which they are looked for
@@ -130,7 +131,7 @@ class Placer:
         return [[quick[i]] if quick.get(i) is not None else list(self.place_one(g, seed, n).starts) for i, (g, n) in enumerate(zip(genes, wanted, strict=True))]
 
     def _nearest(self, genes: Sequence[Gene]) -> list[Start | None]:
-        """The first start of each gene, all at once, where it is the nearest known crystal with nothing too near; None elsewhere."""
+        """The first start of each gene, all at once, where it is the nearest known crystal, pushed apart where atoms are too near; None elsewhere."""
         found: list[Start | None] = [None] * len(genes)
         rows, sized, matches = [], [], []
         for i, given in enumerate(genes):
@@ -143,10 +144,13 @@ class Placer:
                 matches.append(match)
         try:
             tight = tightness_of(sized, self.contacts)
+            narrow = [k for k, t in enumerate(tight) if t < TIGHTEST]
+            apart = dict(zip(narrow, declash([sized[k] for k in narrow], self.contacts, growths=GROWTHS), strict=True))
         except BadInput:  # one cell among them is too flat: each for itself
             return found
-        for i, p, match, t in zip(rows, sized, matches, tight, strict=True):
-            if t >= TIGHTEST:
+        for k, (i, p, match) in enumerate(zip(rows, sized, matches, strict=True)):
+            if k not in apart or not apart[k].reason:
+                p = apart[k].parameters if k in apart else p
                 (found[i],) = self._handed(genes[i], iter((self._of_prototype(p, match),)))
         return found
 
@@ -196,7 +200,7 @@ class Placer:
                 if seen.knows(shape):
                     continue
                 if tight < TIGHTEST:
-                    pushed_apart = declash([p], self.contacts, growths=2)[0]
+                    pushed_apart = declash([p], self.contacts, growths=GROWTHS)[0]
                     if pushed_apart.reason:
                         failed.append(f"{match.parent}: {pushed_apart.reason}")
                         continue

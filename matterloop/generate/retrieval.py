@@ -10,7 +10,7 @@ Likelihood of swaps: similarity.py.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -83,21 +83,19 @@ class Library:
     """
 
     def __init__(self, parameters: Sequence[Parameters], names: Sequence[str] | None = None):
-        given = list(names) if names is not None else [str(i) for i in range(len(parameters))]
-        if len(given) != len(parameters):
-            raise BadInput(f"got {len(parameters)} crystals and {len(given)} names", "library")
-        self.parameters: list[Parameters] = []
-        self.names: list[str] = []
-        for p, name in zip(parameters, given, strict=True):
-            try:
-                self.parameters.append(mirrored(p) if p.space_group in ENANTIOMORPHS else p)
-            except BadInput:
-                continue  # its own symmetry is higher than it says: no prototype for this group
-            self.names.append(name)
+        self.parameters: Sequence[Parameters] = parameters if isinstance(parameters, Rows) else Rows.of(parameters)
+        self.names = list(names) if names is not None else [str(i) for i in range(len(parameters))]
+        if len(self.names) != len(parameters):
+            raise BadInput(f"got {len(parameters)} crystals and {len(self.names)} names", "library")
         self._patterns: dict[Pattern, list[int]] = defaultdict(list)
         self._elements: dict[int, tuple[int, ...]] = {}
-        for i, p in enumerate(self.parameters):
-            pattern, elements = pattern_of(gene_of(p))
+        for i, group in enumerate(self.parameters.space_groups):
+            if group in ENANTIOMORPHS:
+                try:
+                    self.parameters.replace(i, mirrored(self.parameters[i]))
+                except BadInput:
+                    continue  # its own symmetry is higher than it says: no prototype for this group
+            pattern, elements = _pattern(*self.parameters.sites(i))
             self._patterns[pattern].append(i)
             self._elements[i] = elements
         self._tables: dict[Pattern, tuple[np.ndarray, np.ndarray]] = {}
@@ -108,11 +106,11 @@ class Library:
             self._blind[_coarse(_without_elements(pattern))].append(pattern)
 
     def __len__(self) -> int:
-        return len(self.parameters)
+        return len(self._elements)
 
     @cached_property
-    def _formulas(self) -> list[tuple[tuple[int, int], ...]]:
-        return [reduced(gene_of(p).composition) for p in self.parameters]
+    def _formulas(self) -> dict[int, tuple[tuple[int, int], ...]]:
+        return {i: reduced(gene_of(self.parameters[i]).composition) for i in self._elements}
 
     def matches(self, gene: Gene, similarity: np.ndarray, own_formula: bool = True, most: int | None = None) -> list[Match]:
         """Known crystals of the pattern of `gene` with its elements in them, most alike first; empty where the pattern is unknown.
@@ -200,11 +198,15 @@ def _exchanged(p: Parameters, change: dict[int, int]) -> Parameters:
 
 def pattern_of(gene: Gene) -> tuple[Pattern, tuple[int, ...]]:
     """The pattern of a gene as it is written, and its elements in the same order."""
-    held: dict[int, list[int]] = defaultdict(list)
-    for letter, z in gene.sites:
-        held[z].append(LETTERS.index(letter))
+    return _pattern(gene.space_group, [(LETTERS.index(letter), z) for letter, z in gene.sites])
+
+
+def _pattern(space_group: int, sites: Iterable[tuple[int, int]]) -> tuple[Pattern, tuple[int, ...]]:
+    held: dict[int, list[int]] = {}
+    for letter, z in sites:
+        held.setdefault(z, []).append(letter)
     listed = sorted((tuple(sorted(letters)), z) for z, letters in held.items())
-    return (gene.space_group, tuple(letters for letters, _ in listed)), tuple(z for _, z in listed)
+    return (space_group, tuple(letters for letters, _ in listed)), tuple(z for _, z in listed)
 
 
 @cache
@@ -263,18 +265,59 @@ def _orders(told: Sequence[tuple[int, ...]], target: Sequence[tuple[int, ...]]) 
 # tables of parameters
 
 
-def parameters_of_rows(space_groups, sites, lattices, values) -> list[Parameters]:
-    """Free parameters from table columns: sites as 'Na_a.Cl_b', lattices in the order of `lattice.FREE`, site values of all sites in order."""
-    found = []
-    for group, text, lattice, flat in zip(space_groups, sites, lattices, values, strict=True):
-        listed, start, group = [], 0, int(group)
-        for part in text.split("."):
-            element, letter = part.split("_")
-            stop = start + position(group, letter).dof
-            listed.append((letter, element_number(element), tuple(float(v) for v in flat[start:stop])))
+@cache
+def _site(text: str) -> tuple[int, int]:
+    """(letter index, atomic number) of 'Na_a'."""
+    element, letter = text.split("_")
+    return LETTERS.index(letter), element_number(element)
+
+
+class Rows(Sequence[Parameters]):
+    """Parameters that are made of table columns when they are asked for: most rows of a large table never are.
+
+    space_groups  numbers;  texts of sites as 'Na_a.Cl_b';  lattices in the order of `lattice.FREE`;  values of all sites in order
+    """
+
+    def __init__(self, space_groups: Iterable[int], texts: Iterable[str], lattices: Sequence, values: Sequence):
+        self.space_groups = [int(g) for g in space_groups]
+        self._texts, self._lattices, self._values = list(texts), lattices, values
+        self._made: dict[int, Parameters] = {}
+
+    @classmethod
+    def of(cls, parameters: Sequence[Parameters]) -> Rows:
+        """Of parameters as they are."""
+        rows = cls([p.space_group for p in parameters], [""] * len(parameters), (), ())
+        rows._made = dict(enumerate(parameters))
+        return rows
+
+    def __len__(self) -> int:
+        return len(self.space_groups)
+
+    def __getitem__(self, i: int) -> Parameters:
+        if i in self._made:
+            return self._made[i]
+        listed, start, flat = [], 0, self._values[i]
+        for part in self._texts[i].split("."):
+            letter, z = _site(part)
+            stop = start + position(self.space_groups[i], LETTERS[letter]).dof
+            listed.append((LETTERS[letter], z, tuple(float(v) for v in flat[start:stop])))
             start = stop
-        found.append(Parameters(group, tuple(float(v) for v in lattice), tuple(listed)))
-    return found
+        return Parameters(self.space_groups[i], tuple(float(v) for v in self._lattices[i]), tuple(listed))
+
+    def sites(self, i: int) -> tuple[int, list[tuple[int, int]]]:
+        """Space group and (letter index, atomic number) of each site."""
+        if i in self._made:
+            return self.space_groups[i], [(LETTERS.index(letter), z) for letter, z, _ in self._made[i].sites]
+        return self.space_groups[i], [_site(part) for part in self._texts[i].split(".")]
+
+    def replace(self, i: int, other: Parameters) -> None:
+        """Put other parameters in the place of row i."""
+        self._made[i], self.space_groups[i] = other, other.space_group
+
+
+def parameters_of_rows(space_groups, sites, lattices, values) -> list[Parameters]:
+    """Free parameters from table columns, see `Rows`."""
+    return list(Rows(space_groups, sites, list(lattices), list(values)))
 
 
 @cache
@@ -284,11 +327,10 @@ def shipped_library() -> Library:
 
     frame = read_table("compounds_chgnet", columns=["material_id", "relaxed_space_group", "sites", "lattice", "parameters"])
     frame = frame[frame.lattice.notna() & (frame.relaxed_space_group > 0)]
-    found = parameters_of_rows(frame.relaxed_space_group, frame.sites, frame.lattice, frame.parameters)
-    names = frame.material_id.tolist()
+    columns = [frame[name].tolist() for name in ("relaxed_space_group", "sites", "lattice", "parameters", "material_id")]
     if "genes_chgnet" in list_shipped():
         more = read_table("genes_chgnet", columns=["id", "source", "status", "space_group", "sites", "lattice", "parameters"])
         more = more[(more.status == "converged") & ~more.source.astype(str).str.startswith("own")]
-        found += parameters_of_rows(more.space_group, more.sites, more.lattice, more.parameters)
-        names += more.id.tolist()
-    return Library(found, names)
+        columns = [held + more[name].tolist() for held, name in zip(columns, ("space_group", "sites", "lattice", "parameters", "id"), strict=True)]
+    *rows, names = columns
+    return Library(Rows(*rows), names)

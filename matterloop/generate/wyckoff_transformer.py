@@ -35,8 +35,9 @@ from .gene_weights import shipped_network
 from .proposal import anonymous_counts, check_ask
 
 if TYPE_CHECKING:
+    from ..crystal.state import Crystals
     from .gene_screens import Screen
-    from .placement import Placer
+    from .placement import Placer, Start
 
 CARD = Card(
     name="wyckoff_transformer",
@@ -57,7 +58,7 @@ CARD = Card(
 )
 PATIENCE = 4  # blocks in a row without anything new before a proposal ends short
 WITHOUT_PATTERN = 0.45  # share of the hits of genes with a known pattern that those without one have (benchmarks/placement.py, and pilot runs)
-TOGETHER = 24  # genes that are placed at once
+FEWEST_TOGETHER = 8  # genes that are placed at once, though fewer candidates are still wanted
 ORDERS, EACH = 64, 4  # genes drawn of a formula, and of a chemical system, in one block
 
 
@@ -141,14 +142,22 @@ class WyckoffTransformer:
         self.report = {"drawn": 0, "dead_ends": 0, "screened_out": {}, "screen_seconds": {}, "not_placed": 0}
         if count <= 0:
             return found
-        for one, chance, start in self._placed(ask, seed):
-            made = self._candidate(ask, one, chance, start, seed, len(found))
-            if made is not None:
-                found.append(made)
-                if self.learn:
-                    self._genes[made.key] = one
-            if len(found) >= count:
-                break
+        for block in self.genes(ask, seed):
+            at = 0
+            while at < len(block) and len(found) < count:
+                part = block[at : at + max(FEWEST_TOGETHER, count - len(found))]
+                at += len(part)
+                for one, chance, start, crystal in self._placed(ask, part, seed):
+                    about = {"gene": one.key, "space_group": one.space_group, "placed_by": start.how, "parent": start.parent,
+                             "charge_neutral": is_charge_neutral(composition_of(crystal.species))}
+                    if chance is not None:
+                        about["chance_near_hull"] = round(chance, 4)
+                    made = Candidate(f"{self.name}-{seed}-{len(found)}", crystal, self.name, (start.parent,) if start.parent else (), seed, about)
+                    found.append(made)
+                    if self.learn:
+                        self._genes[made.key] = one
+                    if len(found) >= count:
+                        return found
         return found
 
     def genes(self, ask: Ask, seed: int) -> Iterator[list[tuple[Gene, float | None]]]:
@@ -287,29 +296,17 @@ class WyckoffTransformer:
         chance = near.chances(kept)
         return [(kept[i], float(chance[i])) for i in np.argsort(-chance, kind="stable")]
 
-    def _placed(self, ask: Ask, seed: int):
-        for block in self.genes(ask, seed):
-            for at in range(0, len(block), TOGETHER):
-                part = block[at : at + TOGETHER]
-                placed = self.placer.place([one for one, _ in part], derive(seed, self.name) % 2**31, lambda g: self.starts)
-                for (one, chance), starts in zip(part, placed, strict=True):
-                    self.report["not_placed"] += not starts
-                    for start in starts:
-                        yield one, chance, start
-
-    def _candidate(self, ask: Ask, one: Gene, chance: float | None, start, seed: int, place: int) -> Candidate | None:
-        """The primitive cell of a start, None where its symmetry turned out to be another one than is asked."""
-        symmetry = analyse(from_parameters(start.parameters), 0.01, on_error="keep")[0]
-        if not isinstance(symmetry, Symmetry):
-            return None
-        crystal = symmetry.primitive
-        if ask.space_groups and symmetry.number not in ask.space_groups or not ask.atoms[0] <= crystal.atoms <= ask.atoms[1]:
-            return None
-        about = {"gene": one.key, "space_group": one.space_group, "placed_by": start.how, "parent": start.parent,
-                 "charge_neutral": is_charge_neutral(composition_of(crystal.species))}
-        if chance is not None:
-            about["chance_near_hull"] = round(chance, 4)
-        return Candidate(f"{self.name}-{seed}-{place}", crystal, self.name, (start.parent,) if start.parent else (), seed, about)
+    def _placed(self, ask: Ask, genes: Sequence[tuple[Gene, float | None]], seed: int) -> Iterator[tuple[Gene, float | None, Start, Crystals]]:
+        """Each gene with its chance, its starts and their primitive cells; none where the symmetry turned out to be another one than is asked."""
+        placed = self.placer.place([one for one, _ in genes], derive(seed, self.name) % 2**31, lambda g: self.starts)
+        rows = [(one, chance, start) for (one, chance), starts in zip(genes, placed, strict=True) for start in starts]
+        self.report["not_placed"] += sum(not starts for starts in placed)
+        found = analyse(from_parameters([start.parameters for _, _, start in rows]), 0.01, on_error="keep") if rows else []
+        for row, symmetry in zip(rows, found, strict=True):
+            if not isinstance(symmetry, Symmetry) or ask.space_groups and symmetry.number not in ask.space_groups:
+                continue
+            if ask.atoms[0] <= (crystal := symmetry.primitive).atoms <= ask.atoms[1]:
+                yield *row, crystal
 
 
 def _reward(verdict: Verdict) -> float:

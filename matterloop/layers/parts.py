@@ -7,17 +7,16 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import skip_init
 
 
 def linear(rng: torch.Generator, fan_in: int, fan_out: int, bias: bool = True) -> nn.Linear:
     """A linear map with weights uniform in +-sqrt(6 / (fan_in + fan_out)) and zero bias (X. Glorot, Y. Bengio, AISTATS 2010, eq. 16)."""
-    layer = skip_init(nn.Linear, fan_in, fan_out, bias=bias)
+    layer = nn.Linear.__new__(nn.Linear)  # its own __init__ would draw from the global generator
+    nn.Module.__init__(layer)
+    layer.in_features, layer.out_features = fan_in, fan_out
     reach = math.sqrt(6 / (fan_in + fan_out))
-    with torch.no_grad():
-        layer.weight.uniform_(-reach, reach, generator=rng)
-        if bias:
-            layer.bias.zero_()
+    layer.weight = nn.Parameter(torch.empty(fan_out, fan_in).uniform_(-reach, reach, generator=rng))
+    layer.register_parameter("bias", nn.Parameter(torch.zeros(fan_out)) if bias else None)
     return layer
 
 
