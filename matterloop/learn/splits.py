@@ -174,14 +174,13 @@ def _by_time(times: Sequence, shares: Mapping[str, float]) -> dict[str, list[int
     if len(bad := [i for i, t in enumerate(values.tolist()) if t is None or t != t]):
         raise BadInput(f"{len(bad)} rows have no time, the first is row {bad[0]}", "split by time")
     order = np.argsort(values, kind="stable")
-    parts, ends = {}, np.rint(np.cumsum(list(shares.values())) * len(values)).astype(int)
-    begin = 0
-    for part, end in zip(shares, ends, strict=True):
-        while begin < end < len(values) and values[order[end]] == values[order[end - 1]]:
-            end += 1
-        parts[part] = sorted(order[begin : max(end, begin)].tolist())
-        begin = max(end, begin)
-    return parts
+    steps = [i for i in range(1, len(values)) if values[order[i]] != values[order[i - 1]]]  # where a new time begins
+    parts, begin = {}, 0
+    for part, wanted in zip(list(shares)[:-1], np.cumsum(list(shares.values())) * len(values), strict=False):
+        end = min((i for i in steps if i > begin), key=lambda i: abs(i - wanted), default=begin)
+        parts[part] = sorted(order[begin:end].tolist())
+        begin = end
+    return {**parts, list(shares)[-1]: sorted(order[begin:].tolist())}
 
 
 def _by_element(counts: np.ndarray, element: str, shares: Mapping[str, float], seed: int) -> dict[str, list[int]]:
