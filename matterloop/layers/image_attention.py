@@ -1,0 +1,107 @@
+"""Attention of atoms to all periodic images of all atoms, whose weights fall off as Gaussians of distance.
+
+For queries q_i, keys k_j, values v_j and images n of atom j at distances r_jn from atom i (itself at 0 among them), per head:
+
+    w_jn = exp(q_i k_j / sqrt(d) - gamma_i r_jn^2) c(r_jn)
+    y_i = sum_jn w_jn (v_j + W b(r_jn)) / sum_jn w_jn
+
+which is softmax attention over pairs (i, j) with the logarithm of summed Gaussians added to the scores, and averages of radial functions b added to the
+values (T. Taniai et al., arXiv:2403.11686, eqs. 5 to 9, who let the sums run over all images; here a function c ends them smoothly). Pairs carry
+what does not depend on the image, so an image costs one exponential per head and one column of a matrix product.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ..crystal.folding import folded
+from ..crystal.graph import Graph, Within
+from ..crystal.segments import Bins, offsets_of, runs, segment_count, segment_max
+from ..crystal.state import Crystals
+from .parts import linear
+
+
+class WithinAndSelf:
+    """All images closer than `radius` (Å), and every atom itself; `fold` folds the graph by symmetry, see crystal/folding.py."""
+
+    def __init__(self, radius: float, fold: bool):
+        self.within, self.fold = Within(radius), fold
+
+    @torch.no_grad()
+    def __call__(self, crystals: Crystals) -> Graph:
+        """Errors as `Within`."""
+        graph, own = self.within(crystals), torch.arange(crystals.atoms, device=crystals.cell.device)
+        receivers, order = torch.sort(torch.cat([graph.receivers, own]), stable=True)
+        senders, shift = torch.cat([graph.senders, own])[order], torch.cat([graph.shift, graph.shift.new_zeros(len(own), 3)])[order]
+        whole = Graph(senders, receivers, shift)
+        return folded(crystals, whole) if self.fold else whole
+
+
+class Images:
+    """What the images of a batch have in common for all layers: pairs of atoms, squared distances, radial functions in rows of equal length.
+
+    square   (edges, 1) r^2 in Å^2
+    factor   (edges, 1) of the weights
+    radial   (atoms, most images of an atom, functions), 0 where there is none
+    """
+
+    def __init__(self, owner: Tensor, graph: Graph, length: Tensor, factor: Tensor, radial: Tensor):
+        """owner (atoms,) crystal of each atom, ascending; edges of `graph` sorted by receiver, `length`, `factor` (edges,) and `radial` (edges, functions)."""
+        n, many = len(owner), torch.bincount(owner)
+        counts, begin = many[owner], offsets_of(many)[:-1][owner]
+        first = offsets_of(counts)
+        self.receivers = torch.arange(n, device=owner.device).repeat_interleave(counts, output_size=int(first[-1]))
+        self.at_receivers, self.at_senders = Bins(self.receivers, n), Bins(runs(begin, counts), n)
+        self.of_pair = Bins(first[:-1][graph.receivers] + graph.senders - begin[graph.receivers], len(self.receivers))
+        self.of_atom = Bins(graph.receivers, n)
+        self.square, self.factor = length.square()[:, None], factor[:, None]
+        degree = segment_count(graph.receivers, n)
+        self.most = int(degree.max()) if n else 0
+        self.place = torch.arange(len(length), device=owner.device) - offsets_of(degree)[:-1][graph.receivers] + graph.receivers * self.most
+        self.radial = radial.new_zeros(n * self.most, radial.shape[1]).index_copy(0, self.place, radial).view(n, self.most, radial.shape[1])
+
+
+class ImageAttention(nn.Module):
+    """(atoms, width) from (atoms, width).
+
+    functions  number of radial functions
+    gain       of the first weights of values and output
+    spread     expected of the projections of queries that set gamma
+    usual      gamma of a query without preference, 1/Å^2; half of it is the least
+    """
+
+    def __init__(self, rng: torch.Generator, width: int, heads: int, functions: int, gain: float, spread: float, usual: float):
+        super().__init__()
+        self.heads, self.spread, self.usual = heads, spread, usual
+        self.query, self.key, self.value, self.out = (linear(rng, width, width, bias=k != 1) for k in range(4))
+        with torch.no_grad():
+            self.value.weight.mul_(gain)
+            self.out.weight.mul_(gain)
+        share = width // heads
+        self.sharpness = nn.Parameter(torch.randn(heads, share, generator=rng) / math.sqrt(share))
+        reach = math.sqrt(6 / (width + functions)) / math.sqrt(functions)
+        self.radial = nn.Parameter((2 * torch.rand(heads, share, functions, generator=rng) - 1) * reach)
+
+    def gamma(self, query: Tensor) -> Tensor:
+        """(atoms, heads) in 1/Å^2, between half of `usual` and infinity, of queries (atoms, heads, width / heads)."""
+        preference = (query * self.sharpness).sum(-1) / self.spread
+        return self.usual * (1 + 0.5 * nn.functional.elu(0.2 * preference))
+
+    def forward(self, x: Tensor, images: Images) -> Tensor:
+        n, heads = len(x), self.heads
+        query = self.query(x)
+        key, value = images.at_senders.take(self.key(x)), images.at_senders.take(self.value(x))
+        score = (images.at_receivers.take(query) * key).unflatten(1, (heads, -1)).sum(-1) / math.sqrt(x.shape[1] // heads)
+        score = score - segment_max(score.detach(), images.receivers, n)[images.receivers]
+        gamma = self.gamma(query.unflatten(1, (heads, -1)))
+        weight = torch.exp(images.of_pair.take(score) - images.of_atom.take(gamma) * images.square) * images.factor
+        pair = images.of_pair.sum(weight)
+        total = images.at_receivers.sum(pair)
+        plain = images.at_receivers.sum((pair[..., None] * value.unflatten(1, (heads, -1))).flatten(1)).unflatten(1, (heads, -1))
+        rows = weight.new_zeros(n * images.most, heads).index_copy(0, images.place, weight).view(n, images.most, heads)
+        radial = torch.bmm(rows.mT, images.radial)  # (atoms, heads, functions)
+        placed = torch.bmm(radial.transpose(0, 1), self.radial.mT).transpose(0, 1)
+        return self.out(((plain + placed) / total[..., None]).flatten(1))
