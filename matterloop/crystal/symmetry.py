@@ -75,6 +75,12 @@ class Symmetry:
         """(operations, 3) translations t of the cell as given."""
         return torch.tensor(self._data.operations.translations, dtype=torch.float64)
 
+    @cached_property
+    def primitive_vectors(self) -> Tensor:
+        """(3, 3) rows: a primitive lattice in units of the vectors of the cell as given, right-handed."""
+        whole = np.rint(np.linalg.inv(np.array(self._data.prim_std_linear, dtype=float)))
+        return torch.from_numpy(np.linalg.inv(whole).T.copy())
+
     @property
     def complete(self) -> bool:
         """Whether the cell as given shows every operation; a supercell that is longer along one of several equivalent axes hides some."""
