@@ -11,12 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from ..base.registry import Card
+from ..base.seeds import torch_stream
+from ..crystal.compositions import Compositions
 from ..crystal.state import Crystals
 from ..learn.targets import Predictor, Target
 from . import examples as ex
 from .comparing import FLOAT32, Broken, Check, Part, near, own_randomness, require, smooth, strained, untouched
 
-CAPABILITIES = {"seed": "the first weights follow from the option `seed`", "whole": "features of crystals are not the mean of their sites"}
+CAPABILITIES = {
+    "seed": "the first weights follow from the option `seed`", "whole": "features of crystals are not the mean of their sites",
+    "composition": "sees which elements there are and how much of each, nothing else; takes Compositions as well as Crystals",
+    "symmetry": "sees space groups and occupied Wyckoff positions, no coordinates; takes fully periodic crystals alone"}
+NO_GEOMETRY = ("composition", "symmetry")
 TARGETS = (Target("mean"), Target("total", extensive=True))
 OVERFIT = (400, 0.15)  # steps of Adam, and the share of the error of a constant that must not be left
 
@@ -31,9 +37,11 @@ def checks(part: Part) -> Iterator[Check]:
     subject = Subject(part)
     for name in ex.INVARIANCES:
         yield Check(name, "fast", lambda name=name: subject.invariant(name))
-    for name in ("batching", "one_atom", "inputs_untouched", "every_parameter", "geometry", "save_load", "repeatable", "float32", "reference", "far_atoms"):
+    sees = next((w for w in NO_GEOMETRY if part.can(w)), None)
+    looks = {None: ["geometry"], "composition": ["composition_decides", "compositions"], "symmetry": ["symmetry_decides"]}[sees]
+    for name in ("batching", "one_atom", "inputs_untouched", "every_parameter", *looks, "save_load", "repeatable", "float32", "reference", "far_atoms"):
         yield Check(name, "fast", getattr(subject, name))
-    for name in ("smooth", "overfits"):
+    for name in ("overfits",) if sees else ("smooth", "overfits"):
         yield Check(name, "full", getattr(subject, name))
 
 
@@ -71,6 +79,7 @@ class Subject:
 
     def __init__(self, part: Part):
         self.part, self.tolerance = part, part.card.tolerance
+        self.examples = ex.periodic if part.can("symmetry") else ex.every
 
     def fresh(self, **options) -> Predictor:
         """A new predictor around a new encoder, in double precision."""
@@ -85,14 +94,14 @@ class Subject:
             return (model or self.model)(crystals)
 
     def invariant(self, name: str) -> None:
-        crystals = ex.periodic() if name in ex.ONLY_PERIODIC else ex.every()
+        crystals = ex.periodic() if name in ex.ONLY_PERIODIC else self.examples()
         before, after = self.answer(crystals), self.answer(ex.RETELLINGS[name](crystals))
         copies = torch.tensor(ex.COPIES).prod() if name == "supercell" else 1
         near(before["mean"], after["mean"], f"an intensive prediction under {name}", self.tolerance)
         near(before["total"] * copies, after["total"], f"an extensive prediction under {name}", self.tolerance)
 
     def batching(self) -> None:
-        crystals = ex.every()
+        crystals = self.examples()
         together, alone = self.answer(crystals), [self.answer(c) for c in crystals]
         for name, value in together.items():
             near(value, torch.cat([a[name] for a in alone]), f"{name} of a batch against one by one", self.tolerance)
@@ -103,13 +112,13 @@ class Subject:
             require(bool(value.isfinite().all()), f"{name} of a crystal of one atom is {float(value[0])}")
 
     def inputs_untouched(self) -> None:
-        crystals = ex.every()
+        crystals = self.examples()
         with untouched(crystals):
             self.answer(crystals)
 
     def every_parameter(self) -> None:
         model = self.fresh().train()
-        crystals = ex.every()
+        crystals = self.examples()
         out = model(crystals)
         sum((v * v).sum() for v in out.values()).backward()
         dead = dead_parameters(model)
@@ -124,8 +133,39 @@ class Subject:
             change = float((self.answer(other)["total"] - here).abs().max())
             require(change > 1e-8, f"{what} changes the prediction by {change:.1e}: geometry is not looked at")
 
+    def composition_decides(self) -> None:
+        """The same fractions give the same answer per atom, whatever the structure; other fractions and other elements do not."""
+        salt = ex.rock_salt()
+        pairs = {"rock salt and its skewed primitive cell": (salt, ex.skewed()), "a crystal and one whose atoms are elsewhere": (ex.low_symmetry(), _scattered())}
+        for what, (a, b) in pairs.items():
+            one, two = self.answer(a), self.answer(b)
+            near(one["mean"], two["mean"], f"an intensive prediction of {what}", self.tolerance)
+            near(one["total"] / a.atoms, two["total"] / b.atoms, f"an extensive prediction per atom of {what}", self.tolerance)
+        for what, other in (("other fractions of the same elements", ex.ordered_rock_salt()), ("another element", ex.rock_salt((11, 35)))):
+            change = float((self.answer(other)["mean"] - self.answer(salt)["mean"]).abs().max())
+            require(change > 1e-8, f"{what} change the prediction by {change:.1e}: composition is not looked at")
+
+    def compositions(self) -> None:
+        """Compositions of crystals, and formulas in any order and of any amounts, give what the crystals give."""
+        crystals = self.examples()
+        alone, found = Compositions.of_crystals(crystals), self.answer(crystals)
+        for name, value in self.answer(alone).items():
+            near(found[name], value, f"{name} of compositions against that of their crystals", self.tolerance)
+        texts = ("NaCl3", "Cl0.75Na0.25", "Na2Cl6")  # 4, 1 and 8 atoms
+        found = self.answer(Compositions.of(texts))
+        near(found["mean"][:1].expand(3), found["mean"], f"an intensive prediction of {', '.join(texts)}", self.tolerance)
+        near(found["total"][:1] * torch.tensor([1.0, 0.25, 2.0]), found["total"], f"an extensive prediction of {', '.join(texts)}", self.tolerance)
+
+    def symmetry_decides(self) -> None:
+        """Rock salt and the caesium-chloride structure of the same formula differ; stretched rock salt is the same."""
+        cesium = Crystals.of([[0.0, 0, 0], [0.5, 0.5, 0.5]], ex.SALT, 3.4 * torch.eye(3))
+        salt, other, wide = (self.answer(c)["mean"] for c in (ex.rock_salt(), cesium, ex.rock_salt(side=1.1 * ex.SIDE)))
+        near(salt, wide, "an intensive prediction of rock salt and of the same stretched by a tenth", self.tolerance)
+        change = float((salt - other).abs().max())
+        require(change > 1e-8, f"two polymorphs of the same formula differ by {change:.1e}: symmetry is not looked at")
+
     def save_load(self) -> None:
-        crystals, before = ex.every(), self.answer(ex.every())
+        crystals, before = self.examples(), self.answer(self.examples())
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "weights.safetensors"
             save(self.model, path)
@@ -135,17 +175,17 @@ class Subject:
 
     def repeatable(self) -> None:
         with own_randomness():
-            one = self.answer(ex.every(), self.fresh())
-        for name, value in self.answer(ex.every(), self.fresh()).items():
+            one = self.answer(self.examples(), self.fresh())
+        for name, value in self.answer(self.examples(), self.fresh()).items():
             near(one[name], value, f"{name} of the same seed twice", 0)
         if self.part.can("seed"):
-            other = self.answer(ex.every(), self.fresh(seed=1))
+            other = self.answer(self.examples(), self.fresh(seed=1))
             require(not torch.equal(one["total"], other["total"]), "another seed gives the same weights")
 
     def float32(self) -> None:
         model = self.fresh().to(torch.float32)
-        for name, value in self.answer(ex.every(), model).items():
-            near(self.answer(ex.every())[name], value, f"{name} in float32 against float64", FLOAT32)
+        for name, value in self.answer(self.examples(), model).items():
+            near(self.answer(self.examples())[name], value, f"{name} in float32 against float64", FLOAT32)
 
     def reference(self) -> None:
         """Extensive prediction of the first weights for the crystal without symmetry."""
@@ -163,12 +203,25 @@ class Subject:
         """Eight crystals with energies of a pair potential are learnt by heart."""
         from ..potential.lennard_jones import LennardJones
 
-        crystals = ex.displaced(8)
+        crystals = _halides(8) if any(map(self.part.can, NO_GEOMETRY)) else ex.displaced(8)
         energy = LennardJones(epsilon=2.0, sigma=2.4, cutoff=6.0, ending="smooth").label(crystals).energy / crystals.counts
         spread = float(energy.std())
         model = Predictor(self.part.build(), [Target("energy_per_atom")], hidden=16, scale={"energy_per_atom": (float(energy.mean()), spread)}).to(torch.float64)
         batch = crystals.with_fields(whole={"energy_per_atom": energy})
         learn(model, lambda: model.loss(batch)[0], float((energy - energy.median()).abs().mean()) / spread, "eight crystals")
+
+
+def _scattered() -> Crystals:
+    """The elements and fractions of `low_symmetry`, twice as many atoms, all elsewhere."""
+    base = ex.low_symmetry().repeated(1, 1, 2)
+    noise = torch.rand(base.frac.shape, generator=torch_stream(0, "scattered"), dtype=torch.float64)
+    return base.put(frac=noise, cell=1.3 * base.cell)
+
+
+def _halides(count: int) -> Crystals:
+    """Rock salt of `count` pairs of elements, the cells of different size."""
+    pairs = [(a, b) for a in (3, 11, 19, 37) for b in (9, 17, 35)][:count]
+    return Crystals.join([ex.rock_salt(pair, side=5.0 + 0.15 * (5 * i % 7)) for i, pair in enumerate(pairs)])
 
 
 def learn(model: nn.Module, loss, constant: float, what: str) -> None:

@@ -19,6 +19,7 @@ from matterloop.bench import examples as ex
 from matterloop.bench.contract import checks, run_check
 from matterloop.bench.targets_forces import TargetsForces
 from matterloop.campaign.loop import Campaign
+from matterloop.crystal.compositions import Compositions, sizes
 from matterloop.crystal.graph import Nearest, Within
 from matterloop.crystal.segments import segment_mean, segment_sum
 from matterloop.generate.proposal import load_generator
@@ -29,6 +30,8 @@ from matterloop.measure.hull import Hull
 from matterloop.measure.relax import Relaxer
 from matterloop.potential.lennard_jones import LennardJones
 from matterloop.potential.oracle import Potential
+from matterloop.predict.roost import CARD as ROOST
+from matterloop.predict.roost import Roost
 from matterloop.predict.schnet import CARD as SCHNET
 from matterloop.predict.schnet import SchNet
 from matterloop.represent.wyckoff_gene import WyckoffGene
@@ -80,6 +83,46 @@ ENCODER = {name: encoder(lambda s, c, _, f=f: s + f(c)[c.owner][:, None].to(s)) 
     "smooth": encoder(graph=Nearest(12, 7.0, ties=False)),
     "overfits": encoder(lambda s, c, _: s.mean(0).expand_as(s)),
 }
+
+
+class OfWhole(nn.Module):
+    """An encoder of whole crystals with a bug: `bug(features (crystals, width), crystals, self)` gives the features that come out."""
+
+    def __init__(self, inner, bug=None, seed=0, extra=None):
+        super().__init__()
+        self.inner, self.bug = inner(seed), bug
+        self.width, self.graph = self.inner.width, self.inner.graph
+        if extra is not None:
+            extra(self, seed)
+
+    def head(self, rng, outputs):
+        return self.inner.head(rng, outputs)
+
+    def forward(self, state, graph):
+        whole = self.inner(state, graph).whole
+        return Features(None, whole=whole if self.bug is None else self.bug(whole, state, self))
+
+
+def of_whole(card, inner, shifts):
+    """(sound twin, {check: planted bug}) of an encoder that does not see atoms."""
+    def made(bug=None, reference=card.reference, **options):
+        return part("encoder", lambda **o: OfWhole(inner, bug, **options, **o), card.capabilities, reference=reference, waives=card.waives)
+
+    return made(), {name: made(lambda w, c, _, f=f: w + f(c)[:, None].to(w)) for name, f in shifts.items()} | {
+        "batching": made(lambda w, c, _: w - w.mean(0)),
+        "one_atom": made(lambda w, c, _: w.squeeze(0)),
+        "inputs_untouched": made(in_place),
+        "every_parameter": made(extra=lambda m, seed: m.register_parameter("unused", nn.Parameter(torch.ones(3)))),
+        "save_load": made(lambda w, c, m: w * m.secret, extra=lambda m, seed: setattr(m, "secret", 1.0 + seed)),
+        "repeatable": made(lambda w, c, m: w + m.late(w), extra=lambda m, seed: setattr(m, "late", nn.Linear(m.width, m.width))),
+        "float32": made(lambda w, c, _: (w + 1e6) - 1e6),
+        "reference": made(reference=2 * card.reference),
+        "overfits": made(lambda w, c, _: w.mean(0).expand_as(w))}
+
+
+SETS, SET_BUGS = of_whole(ROOST, lambda seed: Roost(**ROOST.small, seed=seed), SHIFTS | {
+    "composition_decides": lambda c: 0.01 * c.volume / c.counts,
+    "compositions": lambda c: 0.01 * sizes(c) if isinstance(c, Compositions) else 0.01 * torch.ones(len(c))})
 
 
 # potentials
@@ -575,7 +618,7 @@ SOURCE = {
 }
 
 FULL_SET = {  # a card that claims every capability of its kind -> its bugs
-    "encoder": (encoder(), ENCODER), "potential": (potential(), POTENTIAL), "potential that learns": (potential(made=Net, capabilities=LEARNS), POTENTIAL),
+    "encoder": (encoder(), ENCODER), "encoder of compositions": (SETS, SET_BUGS), "potential": (potential(), POTENTIAL), "potential that learns": (potential(made=Net, capabilities=LEARNS), POTENTIAL),
     "descriptor": (descriptor(reference=NORM), DESCRIPTOR), "descriptor of keys": (part("descriptor", lambda **o: WyckoffGene(), ("key", "round_trip")), DESCRIPTOR),
     "generator": (part("generator", lambda **o: Trained(), (*HONOURS, "trained")), GENERATOR),
     "generator by noise": (part("generator", lambda **o: noisy(1.0), (*HONOURS, "process")), GENERATOR),
@@ -590,7 +633,7 @@ def run(planted, name):
 
 
 BUGS = [pytest.param(planted, name, id=f"{kind}-{name}") for kind, bugs in
-        (("encoder", ENCODER), ("potential", POTENTIAL), ("descriptor", DESCRIPTOR), ("generator", GENERATOR), ("relaxation", RELAXING), ("hull", HULLING),
+        (("encoder", ENCODER), ("encoder of compositions", SET_BUGS), ("potential", POTENTIAL), ("descriptor", DESCRIPTOR), ("generator", GENERATOR), ("relaxation", RELAXING), ("hull", HULLING),
          ("judge", JUDGE), ("loop", LOOP), ("task", TASK), ("source", SOURCE)) for name, planted in bugs.items()]
 SOUND = [pytest.param(sound, check.name, id=f"{kind}-{check.name}", marks=[pytest.mark.slow] if check.name == "overfits" and "learns" in kind else [])
          for kind, (sound, _) in FULL_SET.items() for check in checks(sound) if check.name != "reference" or "learns" not in kind]
