@@ -18,7 +18,7 @@ from ..archive.records import Ask
 from ..base.elements import MAX_Z
 from ..base.errors import BadInput
 from ..crystal.composition import is_charge_neutral, oxidation_states, reduced, reduced_formula
-from .gene_vocabulary import GROUPS, SLOTS, vocabulary
+from ..represent.gene_vocabulary import GROUPS, SLOTS, vocabulary
 
 WIDTH = MAX_Z + 1
 MOST = 400  # atoms in a primitive cell

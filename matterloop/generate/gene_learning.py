@@ -21,10 +21,10 @@ import torch
 
 from ..base.errors import BadInput
 from ..base.seeds import numpy_stream
+from ..represent.gene_vocabulary import encode
 from ..represent.wyckoff_gene import Gene
 from .gene_network import Conditions, GeneNetwork
 from .gene_training import Settings
-from .gene_vocabulary import encode
 
 HALF, WIDTH = 0.06, 0.03  # eV/atom: where a reward is one half, and how steeply it falls
 

@@ -21,7 +21,7 @@ from ..base.errors import BadInput
 from ..base.seeds import torch_stream
 from ..crystal.space_groups import SYSTEMS
 from ..layers.parts import embedding, linear
-from .gene_vocabulary import GROUPS, SLOTS, vocabulary
+from ..represent.gene_vocabulary import GROUPS, SLOTS, vocabulary
 
 WIDTH = MAX_Z + 1
 MOST_ELEMENTS, MOST_ATOMS = 8, 200  # larger numbers share the last embedding

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ..base.errors import BadInput
+from ..represent.gene_vocabulary import decode, vocabulary
 from ..represent.wyckoff_gene import Gene
 from .gene_constraints import END, Rules, Writing
 from .gene_network import ENERGIES, NEVER, Conditions, GeneNetwork
-from .gene_vocabulary import decode, vocabulary
 
 LONGEST = 64  # sites
 
@@ -74,13 +74,24 @@ class _Guided:
         """Logits (rows, 231) of the space group."""
         self.h = []
         for i, side in enumerate(self.sides):
-            h, self.past[i] = self.network.run(self.network.condition_token(side)[:, None])
-            self.h.append(h)
+            token = self.network.condition_token(side)
+            one, back = _distinct(token)
+            h, past = self.network.run(token[one][:, None])
+            self.past[i] = [(k[back], v[back]) for k, v in past]
+            self.h.append(h[back])
         return self._mixed([self.network.group_logits(h[:, -1]) for h in self.h])
+
+    def group(self, token: Tensor, used: Tensor) -> None:
+        """Read the token (rows, width) of the space group; rows that agree in it and in all before are answered once."""
+        x = token + self.network.progress(used, self.sides[0])  # energies have no part in it: the same for both sides
+        for i in range(len(self.sides)):
+            one, back = _distinct(torch.cat([x, self.h[i][:, 0]], 1))
+            h, past = self.network.run(x[one][:, None], [(k[one], v[one]) for k, v in self.past[i]])
+            self.h[i], self.past[i] = h[back], [(k[back], v[back]) for k, v in past]
 
     def forward(self, token: Tensor, used: Tensor) -> None:
         """Read one more token (rows, width)."""
-        x = (token + self.network.progress(used, self.sides[0]))[:, None]  # energies have no part in it: the same for both sides
+        x = (token + self.network.progress(used, self.sides[0]))[:, None]
         for i in range(len(self.sides)):
             self.h[i], self.past[i] = self.network.run(x, self.past[i])
 
@@ -100,6 +111,15 @@ class _Guided:
 
     def _mixed(self, sides: list[Tensor]) -> Tensor:
         return sides[0] if not self.double else sides[1] + self.guidance * (sides[0] - sides[1])
+
+
+def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """(distinct,) places of rows (rows, width) that differ, and for each row which of them it equals."""
+    held: dict[bytes, int] = {}
+    back = torch.tensor([held.setdefault(row.tobytes(), len(held)) for row in rows.contiguous().numpy()])
+    one = torch.zeros(len(held), dtype=torch.long)
+    one[back.flip(0)] = torch.arange(len(back)).flip(0)
+    return one, back
 
 
 def _draw(logits: Tensor, legal: np.ndarray, temperature: float, rng: torch.Generator) -> np.ndarray:
@@ -139,7 +159,7 @@ def sample(network: GeneNetwork, rules: Rules, conditions: Conditions, rng: torc
     for step in range(LONGEST + 1):
         if not len(alive):
             break
-        answers.forward(token, torch.from_numpy(writing.used).float())
+        (answers.forward if step else answers.group)(token, torch.from_numpy(writing.used).float())
         if outlines is None:
             legal = writing.places()
             logits = answers.place(torch.from_numpy(writing.group))

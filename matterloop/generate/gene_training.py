@@ -15,8 +15,8 @@ from torch import Tensor
 from ..archive.files import replacing
 from ..base.errors import BadInput
 from ..base.seeds import derive, numpy_stream, torch_stream
+from ..represent.gene_vocabulary import GROUPS, Encoded, relabelled, vocabulary
 from .gene_network import ENERGIES, WIDTH, Batch, Conditions, GeneNetwork
-from .gene_vocabulary import GROUPS, Encoded, relabelled, vocabulary
 
 CHUNK = 32  # batches whose genes are sorted by length together
 

@@ -26,9 +26,9 @@ from ..crystal.segments import segment_sum
 from ..crystal.space_groups import GRID, LETTERS, crystal_system, table
 from ..crystal.wyckoff import Parameters, pivot_solver, position
 from ..layers.parts import Gaussians, embedding, linear, perceptron
+from ..represent.gene_vocabulary import vocabulary
 from ..represent.wyckoff_gene import Gene
 from .declash import Orbits, Pairs
-from .gene_vocabulary import vocabulary
 from .volume import MAX_Z, element_group, volume_per_atom
 
 REACH = 5.5  # Å within which closeness sees neighbours

@@ -25,12 +25,12 @@ from ..crystal.composition import composition_of, is_charge_neutral
 from ..crystal.prototypes import ROLES, Prototype, named
 from ..crystal.wyckoff import from_parameters
 from ..crystal.symmetry import Symmetry, analyse
+from ..represent.gene_vocabulary import vocabulary
 from ..represent.wyckoff_gene import Gene, gene as gene_of_crystal
 from .gene_constraints import Rules, fits
 from .gene_learning import Learner, Lesson, reward_of
 from .gene_network import Conditions, GeneNetwork
 from .gene_sampling import Outline, sample
-from .gene_vocabulary import vocabulary
 from .gene_weights import shipped_network
 from .proposal import anonymous_counts, check_ask
 
@@ -56,6 +56,7 @@ CARD = Card(
     ),
     summary="Wyckoff genes from a transformer, screened before they are placed; structures of a wanted composition too",
 )
+GUIDED = 3.0  # guidance towards a formation energy or band gap
 PATIENCE = 4  # blocks in a row without anything new before a proposal ends short
 WITHOUT_PATTERN = 0.45  # share of the hits of genes with a known pattern that those without one have (benchmarks/placement.py, and pilot runs)
 FEWEST_TOGETHER = 8  # genes that are placed at once, though fewer candidates are still wanted
@@ -66,7 +67,8 @@ class WyckoffTransformer:
     """Generator; see the card.
 
     above_hull   eV/atom asked of the network, None: not asked (an ask's own limits come first)
-    guidance     1: as trained; more exaggerates what the energies change (see gene_sampling)
+    guidance     1: as trained; more exaggerates what the energies change (see gene_sampling). None: GUIDED where an ask limits formation energy or band gap, else 1:
+                 low energies above the hull are found more cheaply by the predictor (docs/trade_off.svg)
     temperature  of every choice
     share        of each block's new genes, the likeliest to lie within `limit` eV/atom of the hull; 1 asks no predictor
     novel        genes of the reference and the training set stay behind, and formulas that the Materials Project holds in the same space group
@@ -82,12 +84,12 @@ class WyckoffTransformer:
     name = "wyckoff_transformer"
 
     def __init__(
-        self, above_hull: float | None = 0.0, guidance: float = 3.0, temperature: float = 1.0, share: float = 0.5, limit: float = 0.1, novel: bool = True,
+        self, above_hull: float | None = 0.0, guidance: float | None = None, temperature: float = 1.0, share: float = 0.3, limit: float = 0.1, novel: bool = True,
         neutral: bool = True, starts: int = 1, learn: Literal["", "policy", "imitation"] = "", block: int = 512, network: GeneNetwork | Literal["shipped", "small"] = "shipped",
         placer: Placer | None = None, screens: Sequence[Screen] | None = None,
     ):
         for word, value in (("above_hull", above_hull), ("guidance", guidance), ("temperature", temperature), ("share", share), ("limit", limit)):
-            if not isinstance(value, (int, float)) and not (word == "above_hull" and value is None):
+            if not isinstance(value, (int, float)) and not (word in ("above_hull", "guidance") and value is None):
                 raise BadInput(f"{word} is {value!r}, a number is wanted", self.name)
         if not 0 < share <= 1 or block < 1 or starts < 1:
             raise BadInput(f"share {share}, block {block}, starts {starts}: wanted are a share above 0 and at most 1, the others at least 1", self.name)
@@ -206,7 +208,10 @@ class WyckoffTransformer:
         return self._sample(Rules.of(ask, neutral=self.neutral, systems=systems), replace(self._conditions(ask, self.block), elements=asked), rng)
 
     def _sample(self, rules: Rules, conditions: Conditions, rng: torch.Generator, outlines: Sequence[Outline] | None = None) -> list[Gene]:
-        drawn = sample(self.network, rules, conditions, rng, temperature=self.temperature, guidance=self.guidance, outlines=outlines)
+        guidance = self.guidance
+        if guidance is None:
+            guidance = 1.0 if bool((conditions.formation_energy.isnan() & conditions.band_gap.isnan()).all()) else GUIDED
+        drawn = sample(self.network, rules, conditions, rng, temperature=self.temperature, guidance=guidance, outlines=outlines)
         self.report["drawn"] += drawn.rows
         self.report["dead_ends"] += drawn.rows - len(drawn.finished)
         return drawn.finished
