@@ -24,12 +24,14 @@ class Graph:
     senders, receivers  (edges,)    atom indices
     shift               (edges, 3)  integer lattice translation of the sender
     edge                {name: (edges, ...)} numbers that a builder computed once for its edges; no gradient flows into them
+    alike               (atoms,) the atom whose edges stand for each atom's own, or None: every atom has its own; see crystal/alike.py
     """
 
     senders: Tensor
     receivers: Tensor
     shift: Tensor
     edge: Mapping[str, Tensor] = field(default_factory=dict)
+    alike: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.senders)
@@ -45,7 +47,7 @@ class Graph:
 
     def pick(self, keep: Tensor) -> Graph:
         """Some of the edges, by index or mask."""
-        return Graph(self.senders[keep], self.receivers[keep], self.shift[keep], {name: value[keep] for name, value in self.edge.items()})
+        return Graph(self.senders[keep], self.receivers[keep], self.shift[keep], {name: value[keep] for name, value in self.edge.items()}, self.alike)
 
 
 @dataclass(frozen=True)

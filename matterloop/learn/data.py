@@ -64,7 +64,7 @@ class Samples:
                     raise BadInput(error.message, f"crystal {int(place) + done}") from None
                 raise
             first = int(crystals.offsets[done])
-            parts.append(Graph(graph.senders + first, graph.receivers + first, graph.shift, graph.edge))
+            parts.append(_moved(graph, first, None if graph.alike is None else graph.alike + first))
             done += len(piece)
             if on_progress:
                 on_progress(done, len(crystals))
@@ -81,18 +81,26 @@ class Samples:
             return Batch(part, None, rows)
         many = self.edges.diff()[rows]
         edges = self.graph.pick(runs(self.edges[:-1][rows], many))
-        moved = (part.offsets[:-1] - self.crystals.offsets[:-1][rows]).repeat_interleave(many)
-        return Batch(part, Graph(edges.senders + moved, edges.receivers + moved, edges.shift, edges.edge), rows)
+        shift, alike = part.offsets[:-1] - self.crystals.offsets[:-1][rows], self.graph.alike
+        if alike is not None:
+            alike = alike[runs(self.crystals.offsets[:-1][rows], part.counts)] + shift.repeat_interleave(part.counts)
+        return Batch(part, _moved(edges, shift.repeat_interleave(many), alike), rows)
+
+
+def _moved(graph: Graph, by: int | Tensor, alike: Tensor | None) -> Graph:
+    """The same edges between atoms whose numbers are larger `by` that much."""
+    return Graph(graph.senders + by, graph.receivers + by, graph.shift, graph.edge, alike)
 
 
 def joined(graphs: Sequence[Graph]) -> Graph:
-    """One graph of graphs whose atoms are numbered already; they must carry the same edge data."""
+    """One graph of graphs whose atoms are numbered already; they must carry the same edge data, and all of them `alike` or none."""
     if len(graphs) == 1:
         return graphs[0]
-    if any(g.edge.keys() != graphs[0].edge.keys() for g in graphs):
+    if any(g.edge.keys() != graphs[0].edge.keys() or (g.alike is None) != (graphs[0].alike is None) for g in graphs):
         raise BadInput("graphs carry different edge data", "joined")
     edge = {name: torch.cat([g.edge[name] for g in graphs]) for name in graphs[0].edge}
-    return Graph(*(torch.cat([getattr(g, name) for g in graphs]) for name in ("senders", "receivers", "shift")), edge)
+    alike = None if graphs[0].alike is None else torch.cat([g.alike for g in graphs])
+    return Graph(*(torch.cat([getattr(g, name) for g in graphs]) for name in ("senders", "receivers", "shift")), edge, alike)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ..crystal.compositions import sizes
 from .data import Batches
 from .targets import Predictor, known
 
@@ -32,7 +33,7 @@ def _of_predictor(model: Predictor, batches: Batches) -> tuple[float, dict[str, 
                 off[t.name] += float((raw[t.name].argmax(-1) != labels)[here].sum())
                 continue
             wrong = (model.scale[t.name].inverse(raw[t.name], t, crystals) - labels).abs()
-            wrong = wrong / crystals.counts.view(-1, *[1] * t.rank) if t.extensive else wrong
+            wrong = wrong / sizes(crystals).view(-1, *[1] * t.rank) if t.extensive else wrong
             off[t.name] += float(wrong[here].sum()) / 3**t.rank
     score = sum(model.weights[n] * total[n] / max(count[n], 1) for n in total)
     return score, {n: off[n] / count[n] for n in off if count[n]}
