@@ -20,7 +20,7 @@ from matterloop.bench.parity import read_cifs
 from matterloop.crystal.symmetry import Symmetry, analyse
 from matterloop.generate.gene_network import GeneNetwork
 from matterloop.generate.gene_training import Course, Examples, fit, split
-from matterloop.generate.gene_vocabulary import encode
+from matterloop.represent.gene_vocabulary import encode
 from matterloop.generate.gene_weights import write_weights
 from matterloop.learn.gene_table import GeneTable
 from matterloop.measure.labelled_genes import shipped_genes

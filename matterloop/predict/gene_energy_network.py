@@ -26,8 +26,9 @@ from ..base.elements import symbol
 from ..base.errors import BadInput
 from ..base.seeds import torch_stream
 from ..crystal.composition import ELECTRONEGATIVITY, MASS
-from ..crystal.space_groups import GRID, LETTERS, SYSTEMS, crystal_system, lattice_points, point_group, table
+from ..crystal.space_groups import LETTERS, table
 from ..layers.parts import linear, perceptron
+from ..represent.gene_vocabulary import group_table, position_table, vocabulary
 from ..represent.wyckoff_gene import Gene
 
 MAX_Z = 94
@@ -74,42 +75,6 @@ def element_table() -> np.ndarray:
     out[1:] = (columns - columns.mean(0)) / columns.std(0)
     out.setflags(write=False)
     return out
-
-
-@cache
-def position_table() -> np.ndarray:
-    """(1731, columns) of every Wyckoff position by row of the shipped table: site symmetry, free parameters, ln of the atoms in the primitive cell, and the
-    map of its first point (sines and cosines of the shift, matrix elements). Read-only."""
-    t = table()
-    first = t.map_start[:-1]
-    symmetry = [s.replace(".", "") for s in t.site_symmetry]
-    names = sorted(set(symmetry))
-    linear_part, angle = t.linear[first].reshape(-1, 9), 2 * np.pi * t.shift[first] / GRID
-    dof = t.linear[first].any(1).sum(1)
-    out = np.column_stack([np.eye(len(names))[[names.index(s) for s in symmetry]], np.eye(4)[dof], np.log(atoms_per_orbit()), np.sin(angle), np.cos(angle),
-                           linear_part]).astype(np.float32)
-    out.setflags(write=False)
-    return out
-
-
-@cache
-def group_table() -> np.ndarray:
-    """(231, columns) of every space group by number: crystal system, point group, lattice points. Row 0 is zero. Read-only."""
-    groups = range(1, 231)
-    points = sorted({point_group(g) for g in groups})
-    out = np.zeros((231, len(SYSTEMS) + len(points) + 4), dtype=np.float32)
-    out[1:] = np.column_stack([
-        np.eye(len(SYSTEMS))[[SYSTEMS.index(crystal_system(g)) for g in groups]], np.eye(len(points))[[points.index(point_group(g)) for g in groups]],
-        np.eye(4)[[lattice_points(g) - 1 for g in groups]]])
-    out.setflags(write=False)
-    return out
-
-
-@cache
-def atoms_per_orbit() -> np.ndarray:
-    """(1731,) atoms of one orbit of every position in the primitive cell."""
-    share = np.array([lattice_points(g) for g in range(1, 231)])
-    return table().multiplicity.astype(np.int64) // share[table().group - 1]
 
 
 # genes as arrays
@@ -187,7 +152,7 @@ def sites_of(genes: Sequence[Gene]) -> Sites:
     offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
     letter = np.array(letters, dtype=np.int64)
     row = np.repeat(table().start[group - 1], np.diff(offsets)) + letter
-    return Sites(group, offsets, letter, np.array(species, dtype=np.int64), np.array(orbits, dtype=np.int64) * atoms_per_orbit()[row])
+    return Sites(group, offsets, letter, np.array(species, dtype=np.int64), np.array(orbits, dtype=np.int64) * vocabulary().atoms[row])
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from matterloop.archive.records import Reason
 from matterloop.base.errors import BadInput
 from matterloop.base.seeds import torch_stream
 from matterloop.bench import contract, contract_descriptor, contract_encoder, contract_generator, contract_judge, contract_loop, contract_measure
-from matterloop.bench import contract_potential, contract_source, contract_task
+from matterloop.bench import contract_potential, contract_regressor, contract_source, contract_task
 from matterloop.bench import examples as ex
 from matterloop.bench.contract import checks, run_check
 from matterloop.bench.targets_forces import TargetsForces
@@ -34,9 +34,13 @@ from matterloop.predict.roost import CARD as ROOST
 from matterloop.predict.roost import Roost
 from matterloop.predict.schnet import CARD as SCHNET
 from matterloop.predict.schnet import SchNet
+from matterloop.predict.wren import CARD as WREN
+from matterloop.predict.wren import Wren
 from matterloop.represent.wyckoff_gene import WyckoffGene
 
 from .planted import SHIFTS, part
+from .planted_regressors import BUGS as REGRESSOR
+from .planted_regressors import SOUND as FOREST
 
 SMALL = dict(SCHNET.small)
 
@@ -123,6 +127,7 @@ def of_whole(card, inner, shifts):
 SETS, SET_BUGS = of_whole(ROOST, lambda seed: Roost(**ROOST.small, seed=seed), SHIFTS | {
     "composition_decides": lambda c: 0.01 * c.volume / c.counts,
     "compositions": lambda c: 0.01 * sizes(c) if isinstance(c, Compositions) else 0.01 * torch.ones(len(c))})
+GENES, GENE_BUGS = of_whole(WREN, lambda seed: Wren(**WREN.small, seed=seed), SHIFTS | {"symmetry_decides": lambda c: 0.01 * c.volume / c.counts})
 
 
 # potentials
@@ -618,14 +623,15 @@ SOURCE = {
 }
 
 FULL_SET = {  # a card that claims every capability of its kind -> its bugs
-    "encoder": (encoder(), ENCODER), "encoder of compositions": (SETS, SET_BUGS), "potential": (potential(), POTENTIAL), "potential that learns": (potential(made=Net, capabilities=LEARNS), POTENTIAL),
+    "encoder": (encoder(), ENCODER), "encoder of compositions": (SETS, SET_BUGS), "encoder of symmetry": (GENES, GENE_BUGS),
+    "potential": (potential(), POTENTIAL), "potential that learns": (potential(made=Net, capabilities=LEARNS), POTENTIAL),
     "descriptor": (descriptor(reference=NORM), DESCRIPTOR), "descriptor of keys": (part("descriptor", lambda **o: WyckoffGene(), ("key", "round_trip")), DESCRIPTOR),
     "generator": (part("generator", lambda **o: Trained(), (*HONOURS, "trained")), GENERATOR),
     "generator by noise": (part("generator", lambda **o: noisy(1.0), (*HONOURS, "process")), GENERATOR),
     "generator that learns": (part("search", lambda **o: Generator(learns=True), (*HONOURS, "learns")), GENERATOR),
     "relaxation": (relaxing(), RELAXING), "hull": (hulling(), HULLING), "judge": (judge(), JUDGE),
     "judge of batches": (part("judge", lambda **o: Judge(Sun()), ("unique", "novel")), JUDGE),
-    "loop": (loop(), LOOP), "task": (task(), TASK), "source": (source(), SOURCE)}
+    "loop": (loop(), LOOP), "task": (task(), TASK), "source": (source(), SOURCE), "regressor": (FOREST, REGRESSOR)}
 
 
 def run(planted, name):
@@ -633,8 +639,8 @@ def run(planted, name):
 
 
 BUGS = [pytest.param(planted, name, id=f"{kind}-{name}") for kind, bugs in
-        (("encoder", ENCODER), ("encoder of compositions", SET_BUGS), ("potential", POTENTIAL), ("descriptor", DESCRIPTOR), ("generator", GENERATOR), ("relaxation", RELAXING), ("hull", HULLING),
-         ("judge", JUDGE), ("loop", LOOP), ("task", TASK), ("source", SOURCE)) for name, planted in bugs.items()]
+        (("encoder", ENCODER), ("encoder of compositions", SET_BUGS), ("encoder of symmetry", GENE_BUGS), ("potential", POTENTIAL), ("descriptor", DESCRIPTOR), ("generator", GENERATOR), ("relaxation", RELAXING), ("hull", HULLING),
+         ("judge", JUDGE), ("loop", LOOP), ("task", TASK), ("source", SOURCE), ("regressor", REGRESSOR)) for name, planted in bugs.items()]
 SOUND = [pytest.param(sound, check.name, id=f"{kind}-{check.name}", marks=[pytest.mark.slow] if check.name == "overfits" and "learns" in kind else [])
          for kind, (sound, _) in FULL_SET.items() for check in checks(sound) if check.name != "reference" or "learns" not in kind]
 
@@ -659,7 +665,7 @@ def test_every_check_has_a_planted_bug(kind):
 
 def test_every_capability_is_claimed_by_a_sound_twin():
     modules = {"encoder": contract_encoder, "potential": contract_potential, "descriptor": contract_descriptor, "generator": contract_generator,
-               "measure": contract_measure, "judge": contract_judge, "loop": contract_loop, "task": contract_task, "source": contract_source}
+               "measure": contract_measure, "judge": contract_judge, "loop": contract_loop, "task": contract_task, "source": contract_source, "regressor": contract_regressor}
     claimed = {role: {w for sound, _ in FULL_SET.values() if sound.card.role == role or (role, sound.card.role) == ("generator", "search")
                       for w in sound.card.capabilities} for role in modules}
     silent = {"magmoms", "spread", "pretrained", "dtype", "needs_package", "whole", "site"}  # words that change how a check looks, not which are made

@@ -9,7 +9,7 @@ from matterloop.base.errors import BadInput
 from matterloop.generate.gene_learning import Diversity, Learner, reward_of
 from matterloop.generate.gene_network import Conditions, GeneNetwork
 from matterloop.generate.gene_training import nll_of
-from matterloop.generate.gene_vocabulary import encode
+from matterloop.represent.gene_vocabulary import encode
 from matterloop.represent.wyckoff_gene import Gene
 
 GOOD = [Gene.parse(t).canonical for t in ("225:Na_a.Cl_b", "221:Sr_a.Ti_b.O_c", "227:Si_a")]

@@ -16,7 +16,7 @@ from matterloop.generate.gene_constraints import Rules, Writing, balance_reachab
 from matterloop.generate.gene_network import WIDTH, Batch, Conditions, GeneNetwork
 from matterloop.generate.gene_sampling import Outline, sample
 from matterloop.generate.gene_training import Course, Examples, Settings, fit, kept_conditions, nll_of
-from matterloop.generate.gene_vocabulary import decode, encode, relabelled, vocabulary
+from matterloop.represent.gene_vocabulary import decode, encode, relabelled, vocabulary
 from matterloop.generate.gene_weights import network_of, write_weights
 from matterloop.generate.random_search import filling
 from matterloop.represent.wyckoff_gene import Gene

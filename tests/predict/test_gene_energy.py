@@ -12,7 +12,8 @@ from matterloop.crystal.space_groups import LETTERS, table
 from matterloop.crystal.wyckoff import positions
 from matterloop.predict.gene_energy import NAME, Calibration, GeneEnergy, Predicted
 from matterloop.predict.gene_energy_baselines import CompositionEnergy, Neighbours, TypeMean, composition_features, fractions
-from matterloop.predict.gene_energy_network import MAX_Z, GeneNetwork, batch_of, element_table, position_table, sites_of, valence
+from matterloop.predict.gene_energy_network import MAX_Z, GeneNetwork, batch_of, element_table, sites_of, valence
+from matterloop.represent.gene_vocabulary import position_table
 from matterloop.represent.wyckoff_gene import Gene
 
 ROCK_SALT = Gene.parse("225:Na_a.Cl_b")
