@@ -15,7 +15,7 @@ import numpy as np
 
 from ..base.elements import MAX_Z
 from ..base.units import EV_PER_KJ_PER_MOL
-from .magpie import property_of_elements
+from .magpie import data_folder
 
 WIDTH = 92
 LAST = 100  # element; further ones have their place in the periodic table alone
@@ -46,15 +46,23 @@ def place(z: int) -> tuple[int, int, str]:
 def element_bins() -> np.ndarray:
     """(119, 92) float32 by atomic number, not to be written to; row 0, of an undecided element, is zero. NeedsPackage where matminer is not installed."""
     out = np.zeros((MAX_Z + 1, WIDTH), dtype=np.float32)
-    known = {name: property_of_elements(name) for name, *_ in BINNED}
+    folder = data_folder() / "magpie_elementdata"
+    known = [[0.0, *map(_number, (folder / f"{name}.table").read_text(encoding="utf-8").split())] for name, *_ in BINNED]
     for z in range(1, MAX_Z + 1):
         group, period, block = place(z)
         valence = 2 if not group or z == 2 else group if group <= 12 else group - 10
         ones = [group, 19 + period - 1, 46 + valence - 1, 78 + "spdf".index(block)]
-        for start, (name, read, low, high) in zip((26, 36, 58, 68, 82), BINNED, strict=True):
-            value = known[name][z]
-            if z <= LAST and math.isfinite(value) and value != 0:
+        for start, column, (_, read, low, high) in zip((26, 36, 58, 68, 82), known, BINNED, strict=True):
+            if z <= LAST and (value := column[z]):
                 ones.append(start + min(max(int((read(value) - low) / (high - low) * BINS), 0), BINS - 1))
         out[z, ones] = 1
     out.setflags(write=False)
     return out
+
+
+def _number(text: str) -> float:
+    """0 for what is not known, as the tables have it for electron affinities."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
