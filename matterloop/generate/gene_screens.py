@@ -191,7 +191,7 @@ def screened(genes: Sequence[Gene], screens: Sequence[Screen]) -> Screened:
     return Screened(tuple(kept.tolist()), tuple(removed))
 
 
-def usual(known: Collection[str], formulas: NovelFormula | None = None, predictor: GeneEnergy | None = None, *, limit: float = 0.1, share: float = 0.5,
+def usual(known: Collection[str], formulas: NovelFormula | None = None, predictor: GeneEnergy | None = None, *, limit: float = 0.1, share: float = 0.3,
           sense: bool = False) -> list[Screen]:
     """Duplicates, known genes, known formulas, SMACT if `sense`, predicted energy: cheapest first. Absent parts are left out."""
     return [Distinct(), NovelGene(known), *([formulas] if formulas else []), *([ChemicalSense()] if sense else []),

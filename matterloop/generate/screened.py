@@ -50,7 +50,7 @@ class ScreenedGenerator:
 
     name = "screened"
 
-    def __init__(self, base: str | Generator = "substitution", options: Mapping[str, Any] | None = None, share: float = 0.5, limit: float = 0.1,
+    def __init__(self, base: str | Generator = "substitution", options: Mapping[str, Any] | None = None, share: float = 0.3, limit: float = 0.1,
                  novel: bool = True, sense: bool = False, predictor: GeneEnergy | None = None, block: int = 256):
         if not 0 < share <= 1 or block < 1:
             raise BadInput(f"share is {share} and block {block}; allowed are a share above 0 and at most 1, and a block of at least 1", self.name)
