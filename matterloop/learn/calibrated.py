@@ -1,0 +1,151 @@
+"""A predictor that says how sure it is and whether it knows the kind of crystal: trained networks or a classical model, a conformal calibration, a reference of the training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..base.errors import BadInput
+from ..crystal.compositions import Compositions
+from ..crystal.state import Crystals
+from .distance import Reference
+from .targets import Target
+from .trained import Trained
+from .trained_regressor import WORDS as CLASSICAL, TrainedRegressor
+from .uncertainty import Conformal, ensemble, temperature, tempered
+
+LEVEL = 0.9  # of the interval that is printed
+MEMBER = "member_{}"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is said of each row, (rows,) each, in the target's unit.
+
+    value        the number, or for two classes the probability of class 1
+    deviation    half the width of the 68.27 % interval; low, high: ends of the 90 % interval. NaN where nothing was calibrated; classes have none
+    percentile   of the distance among the training rows' own distances; `known`: "known", "edge" or "unknown"; `nearest`: names of the nearest training rows
+    probabilities  (rows, classes) of classes
+    """
+
+    value: np.ndarray
+    deviation: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    percentile: np.ndarray
+    known: tuple[str, ...]
+    nearest: tuple[str, ...]
+    probabilities: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class CalibratedPredictor:
+    """Networks of one target whose mean is predicted; `reference` and `conformal` may be absent, then nothing is said of distance or uncertainty.
+
+    names        of the training rows, in the order of the reference
+    temperature  by which scores of classes are divided
+    """
+
+    members: tuple[Trained | TrainedRegressor, ...]
+    reference: Reference | None = None
+    conformal: Conformal | None = None
+    names: tuple[str, ...] = field(default=())
+    temperature: float = 1.0
+
+    @property
+    def target(self) -> Target:
+        return self.members[0].targets[0]
+
+    @property
+    def takes_compositions(self) -> bool:
+        """Whether it was trained on formulas alone."""
+        return self.members[0].data.get("inputs") == "compositions"
+
+    def raw(self, inputs: Crystals | Compositions, on_progress: Callable[[int, int], None] | None = None) -> np.ndarray:
+        """(members, rows) numbers, or (members, rows, classes) probabilities."""
+        return np.stack([m.predict(inputs, on_progress=on_progress)[self.target.name].numpy() for m in self.members])
+
+    def mean_and_spread(self, raw: np.ndarray, inputs: Crystals | Compositions) -> tuple[np.ndarray, np.ndarray | None]:
+        """(rows,) value, and the spread of the members or that a classical model states itself, None where there is none."""
+        if len(raw) > 1:
+            return ensemble(raw)
+        only = self.members[0]
+        return raw[0], only.spread(inputs) if isinstance(only, TrainedRegressor) else None
+
+    def predict(self, inputs: Crystals | Compositions, level: float = LEVEL, on_progress: Callable[[int, int], None] | None = None) -> Prediction:
+        """Values with uncertainty and nearness; errors as `Trained.predict` and `Conformal.interval`."""
+        raw, rows = self.raw(inputs, on_progress), len(inputs)
+        near = self.reference.nearness(inputs) if self.reference is not None and rows else None
+        blank = np.full(rows, np.nan)
+        percentile = blank if near is None else near.percentile
+        known = ("",) * rows if near is None else tuple(near.words)
+        nearest = ("",) * rows if near is None or not self.names else tuple(self.names[i] for i in near.nearest[:, 0])
+        if self.target.classes:
+            p = tempered(raw.mean(0), self.temperature)
+            value = p[:, 1] if self.target.classes == 2 else p.argmax(1).astype(np.float64)
+            return Prediction(value, blank, blank, blank, percentile, known, nearest, p)
+        value, spread = self.mean_and_spread(raw, inputs)
+        if self.conformal is None:
+            return Prediction(value, blank, blank, blank, percentile, known, nearest)
+        given = {"distance": None if near is None else near.distance, "spread": spread}
+        low, high = self.conformal.interval(value, level, **given)
+        return Prediction(value, self.conformal.deviation(rows, **given), low, high, percentile, known, nearest)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the folder: the first network with reference and calibration, further ones in folders within. Errors as `Trained.save`."""
+        folder = Path(folder)
+        for i, member in enumerate(self.members[1:], 1):
+            member.save(folder / MEMBER.format(i))
+        first = self.members[0]
+        uncertainty = {"members": len(self.members), "temperature": self.temperature, "conformal": self.conformal.to_words() if self.conformal else None}
+        distance, arrays = {}, {k: v for k, v in first.arrays.items() if k != "distance"}
+        if self.reference is not None:
+            distance = {**self.reference.to_words(), "names": list(self.names)}
+            arrays["distance"] = self.reference.to_tensors()
+        return replace(first, uncertainty=uncertainty, distance=distance, arrays=arrays).save(folder)
+
+    @staticmethod
+    def load(folder: str | Path) -> CalibratedPredictor:
+        """The predictor of a folder that `save` wrote, or of one that `Trained.save` wrote. Errors as `Trained.load`."""
+        first = (TrainedRegressor if (Path(folder) / CLASSICAL).exists() else Trained).load(folder)
+        said = dict(first.uncertainty)
+        try:
+            others = [Trained.load(Path(folder) / MEMBER.format(i)) for i in range(1, int(said.get("members", 1)))]
+            reference = Reference.of_file(first.arrays["distance"], first.distance) if first.distance else None
+            conformal = Conformal.of_words(said["conformal"]) if said.get("conformal") else None
+            return CalibratedPredictor((first, *others), reference, conformal, tuple(map(str, first.distance.get("names", ()))), float(said.get("temperature", 1.0)))
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, BadInput):
+                raise
+            raise BadInput(f"its words on uncertainty or distance cannot be used: {type(error).__name__} {error}", str(folder)) from None
+
+
+def calibrated(members: Sequence[Trained | TrainedRegressor], inputs: Crystals | Compositions, train: Sequence[int], held: Sequence[int], names: Sequence[str] = (),
+               reference: Reference | None = None, seed: int = 0) -> CalibratedPredictor:
+    """A predictor calibrated on the rows `held`, which were not trained on, with the training rows as reference.
+
+    inputs     all rows, with labels as a field; `names` of all rows
+    reference  of the training rows, where it is known already
+    """
+    target = members[0].targets[0]
+    train, held = (torch.as_tensor(np.asarray(x), dtype=torch.long) for x in (train, held))
+    if reference is None and len(train) >= 3:
+        reference = Reference.train(inputs[train], seed=seed)
+    own = tuple(str(names[i]) for i in train.tolist()) if len(names) else ()
+    bare = CalibratedPredictor(tuple(members), reference, None, own)
+    if not len(held):
+        return bare
+    part = inputs[held]
+    truth = part.get(target.name).numpy()
+    if target.classes:
+        logits = np.log(np.clip(bare.raw(part).mean(0), 1e-12, None))
+        return replace(bare, temperature=temperature(truth, logits) if len(truth) >= 20 else 1.0)
+    if np.isnan(truth).all():
+        return bare
+    value, spread = bare.mean_and_spread(bare.raw(part), part)
+    distance = reference.nearness(part).distance if reference is not None else None
+    return replace(bare, conformal=Conformal.of(truth, value, distance=distance, spread=spread, seed=seed))

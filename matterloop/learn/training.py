@@ -1,0 +1,221 @@
+"""From rows with labels to a calibrated predictor: scaling, samples, epochs that fit a budget, training, calibration; and how fast a network is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..base.errors import BadInput
+from ..base.registry import find, load
+from ..base.seeds import numpy_stream
+from ..crystal.compositions import Compositions
+from ..crystal.state import Crystals
+from .calibrated import CalibratedPredictor, calibrated
+from .data import Batches, Samples
+from .distance import Reference
+from .fit import Course, Recipe, fit
+from .scaling import fit_scaling
+from .targets import Predictor, Target
+from .trained import Trained
+from .trained_regressor import TrainedRegressor
+
+FULL = 6400  # training rows for which the recipe's epochs are meant
+FEWEST, MOST = 30, 300  # epochs that are chosen for other numbers of rows
+TRIALS = 12  # batches by which speed is measured
+SPARE = 0.92  # of the budget that is planned for
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Structures per second in training, forward and backward apart; graphs were searched before."""
+
+    forward: float
+    backward: float
+    training: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """What came out of a training: the predictor, what happened, how fast it was, seconds by stage. Of a classical model courses, recipe and speed are empty,
+    and parameters are the numbers of its state."""
+
+    predictor: CalibratedPredictor
+    courses: tuple[Course, ...]
+    recipe: Recipe | None
+    speed: Speed | None
+    parameters: int
+    seconds: Mapping[str, float]
+
+    @property
+    def complete(self) -> bool:
+        return all(c.complete for c in self.courses)
+
+
+def recipe_for(rows: int, **changes) -> Recipe:
+    """The recipe for so many training rows: more epochs and smaller batches for fewer rows; `changes` are fields of Recipe that are given."""
+    epochs = int(np.clip(round(Recipe.epochs * (FULL / max(rows, 1)) ** 0.5), FEWEST, MOST))
+    size = 64 if rows >= 2000 else 32 if rows >= 600 else 16
+    return Recipe(**{"epochs": epochs, "size": size, **{k: v for k, v in changes.items() if v is not None}})
+
+
+def samples_of(inputs: Crystals | Compositions, encoder: torch.nn.Module, on_progress: Callable[[int, int], None] | None = None) -> Samples:
+    """All rows with their graphs."""
+    return Samples.of(inputs, encoder.graph, on_progress)
+
+
+def check_inputs(model: str, inputs: Crystals | Compositions) -> None:
+    """BadInput where formulas are given to an encoder that needs structures."""
+    card = find(model.partition(":")[0], "encoder").card
+    if isinstance(inputs, Compositions) and "composition" not in card.capabilities:
+        raise BadInput("needs structures, and only compositions are given; `matterloop models --role encoder` says which take compositions", f"model {model!r}")
+
+
+def measure_speed(predictor: Predictor, batches: Batches, trials: int = TRIALS) -> Speed:
+    """Rates over `trials` batches after two that warm up; the predictor is left as it was, but for gradients, which are none."""
+    predictor.train()
+    before = {k: v.clone() for k, v in predictor.state_dict().items()}
+    optimizer = torch.optim.AdamW(predictor.parameters(), 0.0, fused=True)
+    forward = backward = whole = 0.0
+    rows = done = 0
+    state = torch.get_rng_state()  # dropout draws from the global generator
+    while done < trials + 2:
+        for batch in batches.epoch(done):
+            begin = time.perf_counter()
+            optimizer.zero_grad(set_to_none=True)
+            loss, _ = predictor.loss(batch)
+            middle = time.perf_counter()
+            loss.backward()
+            end = time.perf_counter()
+            optimizer.step()
+            done += 1
+            if done > 2:
+                forward, backward, whole, rows = forward + middle - begin, backward + end - middle, whole + time.perf_counter() - begin, rows + len(batch)
+            if done >= trials + 2:
+                break
+    torch.set_rng_state(state)
+    predictor.load_state_dict(before)
+    predictor.zero_grad(set_to_none=True)
+    return Speed(rows / forward, rows / backward, rows / whole)
+
+
+def train(model: str, inputs: Crystals | Compositions, target: Target, rows: Mapping[str, Sequence[int]], *, options: Mapping[str, Any] | None = None,
+          recipe: Mapping[str, Any] | None = None, log_scale: bool = False, references: bool = False, members: int = 1, budget: float | None = None, seed: int = 0,
+          names: Sequence[str] = (), data: Mapping[str, Any] | None = None, checkpoint: Path | None = None, calibrate: bool = True, descriptor: str = "",
+          log: Callable[[dict[str, Any]], None] | None = None, should_stop: Callable[[], bool] | None = None) -> Training:
+    """Train encoder `model` ("name" or "name:preset") on `inputs`, whose field `target.name` holds the labels.
+
+    rows        row numbers of "train" and, where there are any, "val", by which training stops and uncertainty is calibrated
+    recipe      fields of Recipe to be other than `recipe_for` says
+    log_scale   learn the logarithm; references: subtract energies of the elements first
+    members     networks of an ensemble, seeds seed, seed + 1, ...
+    budget      seconds of training in all: epochs are cut so that it is kept, as measured beforehand
+    descriptor  for distances, see distance.DESCRIPTORS; composition and structure if empty
+    checkpoint  folder for the states of training; a training that was stopped goes on from there
+    log         hears the events of `fit` with "member" added, and {"event": "graphs" | "plan" | "calibrate", ...}
+    A training that was stopped early still gives a predictor, which is not calibrated. Errors as `fit`, `load` and the encoder's graph.
+    """
+    tell = log or (lambda event: None)
+    check_inputs(model, inputs)
+    given = {k: torch.as_tensor(np.asarray(rows.get(k, ())), dtype=torch.long) for k in ("train", "val")}
+    inputs, own_names = inputs[torch.cat([given["train"], given["val"]])], [str(names[i]) for k in given for i in given[k].tolist()] if len(names) else ()
+    part = {"train": torch.arange(len(given["train"])), "val": len(given["train"]) + torch.arange(len(given["val"]))}
+    plan = recipe_for(len(part["train"]), seed=seed, **(recipe or {}))
+    options = dict(options or {})
+    scale = {} if target.classes else {target.name: fit_scaling(target, inputs[part["train"]], log=log_scale, references=references)}
+    build = lambda s: Predictor(load(model, "encoder", **{**options, **({"seed": s} if _has_seed(model) else {})}), [target], seed=s, scale=scale)
+    first, seconds = build(seed), {}
+    begin = time.perf_counter()
+    samples = samples_of(inputs, first.encoder, lambda done, of: tell({"event": "graphs", "done": done, "of": of}))
+    seconds["graphs"] = time.perf_counter() - begin
+    training = Batches(samples, part["train"], plan.size, seed)
+    validation = Batches(samples, part["val"], plan.size) if len(part["val"]) else None
+    speed = measure_speed(first, training)
+    if budget is not None:
+        kept = None if checkpoint is None else _planned(checkpoint, members)
+        epoch = len(part["train"]) / speed.training + len(part["val"]) / speed.forward
+        plan = replace(plan, epochs=kept or int(np.clip(SPARE * budget / members / epoch, 1, plan.epochs)))
+    tell({"event": "plan", "epochs": plan.epochs, "size": plan.size, "rows": len(part["train"]), "parameters": _parameters(first), "training_per_second": speed.training,
+          "seconds": plan.epochs * members * len(part["train"]) / speed.training})
+    courses, trained = [], []
+    for i in range(members):
+        predictor = first if i == 0 else build(seed + i)
+        own = replace(plan, seed=seed + i)
+        course = fit(predictor, training, validation, own, checkpoint=None if checkpoint is None else Path(checkpoint) / f"training_{i}.safetensors",
+                     log=lambda event, i=i: tell({**event, "member": i}), should_stop=should_stop)
+        courses.append(course)
+        summary = {"best": course.best, "steps": course.steps, "seconds": round(course.seconds, 2), "stopped": course.stopped, "epochs": len(course.history)}
+        trained.append(Trained(predictor, model, {**options, **({"seed": seed + i} if _has_seed(model) else {})}, _words(own), summary,
+                               {"inputs": "compositions" if isinstance(inputs, Compositions) else "crystals", "rows": len(part["train"]), **(data or {})}, seed + i))
+        if not course.complete:
+            break
+    seconds["training"] = sum(c.seconds for c in courses)
+    begin = time.perf_counter()
+    finished = all(c.complete for c in courses)
+    if calibrate and finished:
+        tell({"event": "calibrate"})
+        found = calibrated(trained, inputs, part["train"], part["val"], own_names, Reference.train(inputs[part["train"]], descriptor, seed) if descriptor else None, seed)
+    else:
+        found = CalibratedPredictor(tuple(trained))
+    seconds["calibration"] = time.perf_counter() - begin
+    return Training(found, tuple(courses), plan, speed, _parameters(first), {k: round(v, 3) for k, v in seconds.items()})
+
+
+def train_regressor(model: str, inputs: Crystals | Compositions, target: Target, rows: Mapping[str, Sequence[int]], *, options: Mapping[str, Any] | None = None,
+                    log_scale: bool = False, seed: int = 0, names: Sequence[str] = (), data: Mapping[str, Any] | None = None, descriptor: str = "",
+                    refit: bool = False) -> Training:
+    """The same for a classical model: it learns from "train" and is calibrated on "val"; with `refit` it then learns from both."""
+    given = {k: torch.as_tensor(np.asarray(rows.get(k, ())), dtype=torch.long) for k in ("train", "val")}
+    card = find(model.partition(":")[0], "regressor").card
+    options = dict(options or {}) | ({"classes": target.classes} if target.classes and "classes" in card.capabilities else {})
+    if target.classes and "classes" not in card.capabilities:
+        raise BadInput("predicts numbers, not classes", f"model {model!r}")
+    labels = inputs.get(target.name).to(torch.float64).numpy()
+    if log_scale and np.any(labels[np.isfinite(labels)] <= 0):
+        raise BadInput("labels that are not positive have no logarithm", f"target {target.name!r}")
+    learnt = np.log(labels) if log_scale else labels
+
+    def fitted(part: torch.Tensor) -> TrainedRegressor:
+        maker = load(model, "regressor", **options)
+        begin = time.perf_counter()
+        maker.fit(inputs[part].bare(), learnt[part.numpy()], numpy_stream(seed, model))
+        history = {"seconds": round(time.perf_counter() - begin, 2), "stopped": "done"}
+        return TrainedRegressor(maker, model, target, log_scale, seed, options, history,
+                                {"inputs": "compositions" if isinstance(inputs, Compositions) else "crystals", "rows": len(part), **(data or {})})
+
+    begin = time.perf_counter()
+    first = fitted(given["train"])
+    middle = time.perf_counter()
+    reference = Reference.train(inputs[given["train"]], descriptor, seed)
+    found = calibrated([first], inputs, given["train"], given["val"], names, reference, seed)
+    end = time.perf_counter()
+    if refit and len(given["val"]):
+        found = replace(found, members=(fitted(torch.cat([given["train"], given["val"]])),))
+    seconds = {"training": middle - begin + (time.perf_counter() - end), "calibration": end - middle}
+    size = sum(int(v.size) for v in found.members[0].model.state.values())
+    return Training(found, (), None, None, size, {k: round(v, 3) for k, v in seconds.items()})
+
+
+def _planned(checkpoint: Path, members: int) -> int | None:
+    """Epochs that a training under way was planned with."""
+    from .checkpoints import read_checkpoint
+
+    path = Path(checkpoint) / "training_0.safetensors"
+    return int(read_checkpoint(path)[1]["training"]["recipe"]["epochs"]) if path.exists() else None
+
+
+def _words(recipe: Recipe) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}
+
+
+def _parameters(predictor: Predictor) -> int:
+    return sum(p.numel() for p in predictor.parameters() if p.requires_grad)
+
+
+def _has_seed(model: str) -> bool:
+    return "seed" in find(model.partition(":")[0], "encoder").card.capabilities
