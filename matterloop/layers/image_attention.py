@@ -13,31 +13,29 @@ what does not depend on the image, so an image costs one exponential per head an
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ..crystal.folding import folded
+from ..crystal.alike import Nodes
 from ..crystal.graph import Graph, Within
 from ..crystal.segments import Bins, offsets_of, runs, segment_count, segment_max
 from ..crystal.state import Crystals
 from .parts import linear
 
 
+@dataclass(frozen=True)
 class WithinAndSelf:
-    """All images closer than `radius` (Å), and every atom itself; `fold` folds the graph by symmetry, see crystal/folding.py."""
+    """All images closer than `radius` (Å), and every atom itself."""
 
-    def __init__(self, radius: float, fold: bool):
-        self.within, self.fold = Within(radius), fold
+    radius: float
 
-    @torch.no_grad()
     def __call__(self, crystals: Crystals) -> Graph:
         """Errors as `Within`."""
-        graph, own = self.within(crystals), torch.arange(crystals.atoms, device=crystals.cell.device)
+        graph, own = Within(self.radius)(crystals), torch.arange(crystals.atoms, device=crystals.cell.device)
         receivers, order = torch.sort(torch.cat([graph.receivers, own]), stable=True)
-        senders, shift = torch.cat([graph.senders, own])[order], torch.cat([graph.shift, graph.shift.new_zeros(len(own), 3)])[order]
-        whole = Graph(senders, receivers, shift)
-        return folded(crystals, whole) if self.fold else whole
+        return Graph(torch.cat([graph.senders, own])[order], receivers, torch.cat([graph.shift, graph.shift.new_zeros(len(own), 3)])[order])
 
 
 class Images:
@@ -48,19 +46,19 @@ class Images:
     radial   (atoms, most images of an atom, functions), 0 where there is none
     """
 
-    def __init__(self, owner: Tensor, graph: Graph, length: Tensor, factor: Tensor, radial: Tensor):
-        """owner (atoms,) crystal of each atom, ascending; edges of `graph` sorted by receiver, `length`, `factor` (edges,) and `radial` (edges, functions)."""
+    def __init__(self, owner: Tensor, edges: Nodes | Graph, length: Tensor, factor: Tensor, radial: Tensor):
+        """owner (atoms,) crystal of each atom, ascending; edges by receiver, `length` and `factor` (edges,), `radial` (edges, functions)."""
         n, many = len(owner), torch.bincount(owner)
         counts, begin = many[owner], offsets_of(many)[:-1][owner]
         first = offsets_of(counts)
         self.receivers = torch.arange(n, device=owner.device).repeat_interleave(counts, output_size=int(first[-1]))
         self.at_receivers, self.at_senders = Bins(self.receivers, n), Bins(runs(begin, counts), n)
-        self.of_pair = Bins(first[:-1][graph.receivers] + graph.senders - begin[graph.receivers], len(self.receivers))
-        self.of_atom = Bins(graph.receivers, n)
+        self.of_pair = Bins(first[:-1][edges.receivers] + edges.senders - begin[edges.receivers], len(self.receivers))
+        self.of_atom = Bins(edges.receivers, n)
         self.square, self.factor = length.square()[:, None], factor[:, None]
-        degree = segment_count(graph.receivers, n)
+        degree = segment_count(edges.receivers, n)
         self.most = int(degree.max()) if n else 0
-        self.place = torch.arange(len(length), device=owner.device) - offsets_of(degree)[:-1][graph.receivers] + graph.receivers * self.most
+        self.place = torch.arange(len(length), device=owner.device) - offsets_of(degree)[:-1][edges.receivers] + edges.receivers * self.most
         self.radial = radial.new_zeros(n * self.most, radial.shape[1]).index_copy(0, self.place, radial).view(n, self.most, radial.shape[1])
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..base.elements import MAX_Z
 from ..base.registry import Card
 from ..base.seeds import torch_stream
-from ..crystal.folding import unfolded
+from ..crystal.alike import Alike, nodes_of
 from ..crystal.graph import Graph
 from ..crystal.state import Crystals
 from ..layers.image_attention import ImageAttention, Images, WithinAndSelf
@@ -71,15 +71,14 @@ class Crystalformer(nn.Module):
     functions     radial functions in the values, from 0 to 10 sigma
     sigma         width of the attention of a query without preference, Å
     radius        where images end, Å; 3.5 of the largest sigma if absent
-    fold          compute atoms that see the same once (crystal/folding.py): the same numbers in a third of the time, but no gradients by coordinates
     """
 
     def __init__(self, width: int = 128, blocks: int = 4, heads: int = 8, hidden: int = 512, functions: int = 64, sigma: float = 1.4,
-                 radius: float | None = None, fold: bool = True, seed: int = 0):
+                 radius: float | None = None, seed: int = 0):
         super().__init__()
         rng = torch_stream(seed, "crystalformer")
         self.width, self.radius = width, 3.5 * 2**0.5 * sigma if radius is None else radius
-        self.fold, self.graph = fold, WithinAndSelf(self.radius, fold)
+        self.graph = Alike(WithinAndSelf(self.radius))
         spread = width**-0.5 * (9 * blocks) ** -0.25
         self.embed = embedding(rng, MAX_Z + 1, width)
         with torch.no_grad():
@@ -91,14 +90,11 @@ class Crystalformer(nn.Module):
 
     def forward(self, crystals: Crystals, graph: Graph) -> Features:
         """Features in the dtype of the weights; lengths are taken in the dtype of the crystals."""
-        graph, atoms, number = unfolded(crystals, graph) if self.fold else (graph, slice(None), slice(None))
-        length = graph.edge["length"] if self.fold else graph.vectors(crystals).norm(dim=-1)
-        factor = cosine_cutoff((length - (self.radius - SOFT)).clamp(min=0), SOFT)
-        if self.fold:
-            factor = factor * graph.edge["count"]
+        nodes, length = nodes_of(graph, crystals.atoms), graph.edge["length"]
+        factor = cosine_cutoff((length - (self.radius - SOFT)).clamp(min=0), SOFT) * graph.edge["count"]
         length, factor = (t.to(self.embed.weight.dtype) for t in (length, factor))
-        images = Images(crystals.owner[atoms], graph, length, factor, self.expand(length))
-        x = self.embed(crystals.species[atoms])
+        images = Images(crystals.owner[nodes.first], nodes, length, factor, self.expand(length))
+        x = self.embed(crystals.species[nodes.first])
         for block in self.blocks:
             x = block(x, images)
-        return Features(x[number])
+        return Features(x[nodes.of_atom])

@@ -1,11 +1,9 @@
 """Crystalformer against its equations, written out pair by pair and image by image in numpy."""
 
 import numpy as np
-import pytest
 import torch
 from scipy.special import erf
 
-from matterloop.base.errors import BadInput
 from matterloop.bench import examples as ex
 from matterloop.predict.crystalformer import Crystalformer
 
@@ -55,9 +53,8 @@ def features(model, crystal):
         return model(crystal, model.graph(crystal)).site
 
 
-@pytest.mark.parametrize("fold", [True, False])
-def test_features_are_those_of_the_equations(fold):
-    model = Crystalformer(width=12, blocks=2, heads=3, hidden=20, fold=fold).to(torch.float64)
+def test_features_are_those_of_the_equations():
+    model = Crystalformer(width=12, blocks=2, heads=3, hidden=20).to(torch.float64)
     rng = torch.Generator().manual_seed(1)
     with torch.no_grad():  # weights large enough for every term to matter
         for p in model.parameters():
@@ -84,12 +81,13 @@ def test_images_beyond_the_radius_matter_little():
     assert float((one - two).abs().max()) < 0.01 * float(one.abs().max())
 
 
-def test_a_folded_graph_refuses_gradients_by_coordinates_and_the_whole_one_gives_them():
-    crystal = ex.low_symmetry()
+def test_symmetric_atoms_computed_once_have_the_features_of_all_computed():
+    crystal = ex.ordered_rock_salt()
+    model = Crystalformer(width=12, blocks=2, heads=3, hidden=20).to(torch.float64)
     moving = crystal.put(frac=crystal.frac.clone().requires_grad_())
-    model = Crystalformer(width=12, blocks=1, heads=3, hidden=20).to(torch.float64)
-    with pytest.raises(BadInput, match="fold=False"):
-        model(moving, model.graph(crystal))
-    model = Crystalformer(width=12, blocks=1, heads=3, hidden=20, fold=False).to(torch.float64)
-    model(moving, model.graph(crystal)).site.sum().backward()
-    assert float(moving.frac.grad.abs().max()) > 0
+    few, every = model.graph(crystal), model.graph(moving)
+    assert len(few) < len(every) / 4
+    whole = model(moving, every).site
+    torch.testing.assert_close(features(model, crystal), whole.detach(), rtol=1e-10, atol=1e-12)
+    whole[:2].sum().backward()
+    assert bool(moving.frac.grad.isfinite().all()) and float(moving.frac.grad.abs().max()) > 0
