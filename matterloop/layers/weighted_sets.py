@@ -63,9 +63,9 @@ class WeightedAttention(nn.Module):
         """receivers (edges,): the member, or the set, that each row of `senders` speaks to; senders None: every member once. (size, width)."""
         hidden = F.linear(x, self.of_sender, self.bias)
         if senders is not None:
-            hidden = hidden.index_select(0, senders) + F.linear(x, self.of_receiver).index_select(0, receivers)
+            hidden = hidden.index_select(0, senders).add_(F.linear(x, self.of_receiver).index_select(0, receivers))
             log_weight = log_weight.index_select(0, senders)
-        hidden = F.leaky_relu(hidden).view(len(hidden), 2, self.heads, -1)
+        hidden = F.leaky_relu(hidden, inplace=senders is not None).view(len(hidden), 2, self.heads, -1)
         score = (hidden[:, 0] * self.score).sum(-1) + self.power * log_weight[:, None]
         share = segment_softmax(score, receivers, size)
         return self.out(segment_sum(share[..., None] * hidden[:, 1], receivers, size).flatten(1))

@@ -21,7 +21,7 @@ from ..crystal.compositions import Compositions, Elements
 from ..crystal.graph import Graph
 from ..crystal.segments import offsets_of, segment_mean
 from ..crystal.state import Crystals
-from ..layers.parts import linear, perceptron
+from ..layers.parts import linear
 from ..layers.weighted_sets import ElementInput, ResidualPerceptron
 from ..learn.targets import Features
 
@@ -37,11 +37,11 @@ CARD = Card(
     waives={"far_atoms": "two compositions put together are a third one: the answer is not the sum of theirs"},
     presets={"light": {"features": 128, "inner": 512, "out": (256, 128, 64)}},
     reference=0.35345060663435546,
-    small={"features": 16, "blocks": 2, "heads": 2, "inner": 32, "out": (24, 16), "resolution": 200},
+    small={"features": 16, "blocks": 2, "heads": 2, "inner": 32, "out": (24, 16), "resolution": 200, "dropout": 0.0},
     differs=(
         "elements enter by tabulated properties and a learnt vector of each; the paper takes 200 numbers learnt from abstracts (mat2vec), which are data of others",
         "shares are encoded as they are; the public code rounds them to 1 part in 5000",
-        "no dropout (the public code: 0.1) and no noise on the shares in training (2 %)",
+        "no noise on the shares in training (the public code: 2 %)",
         "keys have no bias: a softmax does not feel it; the three factors s are plain factors as in later versions of the public code, powers of two in the paper's",
         "the residual network is shared by all targets, its last map is not",
     ),
@@ -51,26 +51,28 @@ CARD = Card(
 class Block(nn.Module):
     """Attention between the elements of a composition and a perceptron per element, each added to its input and normalised."""
 
-    def __init__(self, rng: torch.Generator, width: int, heads: int, inner: int):
+    def __init__(self, rng: torch.Generator, width: int, heads: int, inner: int, dropout: float):
         super().__init__()
-        self.heads = heads
+        self.heads, self.dropout = heads, dropout
         self.query, self.key, self.value = linear(rng, width, width), linear(rng, width, width, bias=False), linear(rng, width, width)
         self.answer = linear(rng, width, width)
-        self.feed = perceptron(rng, width, inner, width, activation=nn.ReLU)
+        self.rise, self.fall = linear(rng, width, inner), linear(rng, inner, width)
         self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
 
     def forward(self, x: Tensor, place: Tensor, there: Tensor) -> Tensor:
         """x (rows, width); place (rows,) of each row among the (sets * longest) padded ones, `there` (sets, longest) which of them are rows."""
         sets, longest = there.shape
+        some = lambda y: F.dropout(y, self.dropout, self.training)
 
         def padded(layer: nn.Linear) -> Tensor:
             full = x.new_zeros(sets * longest, x.shape[1]).index_copy(0, place, layer(x))
             return full.view(sets, longest, self.heads, -1).transpose(1, 2)
 
-        heard = F.scaled_dot_product_attention(padded(self.query), padded(self.key), padded(self.value), attn_mask=there[:, None, None])
+        heard = F.scaled_dot_product_attention(padded(self.query), padded(self.key), padded(self.value), attn_mask=there[:, None, None],
+                                               dropout_p=self.dropout if self.training else 0.0)
         heard = heard.transpose(1, 2).reshape(sets * longest, -1).index_select(0, place)
-        x = self.first(x + self.answer(heard))
-        return self.second(x + self.feed(x))
+        x = self.first(x + some(self.answer(heard)))
+        return self.second(x + some(self.fall(some(self.rise(x).relu()))))
 
 
 class Gated(nn.Module):
@@ -93,17 +95,18 @@ class CrabNet(nn.Module):
     features    of an element; `heads` of attention, `blocks` one after another, `inner` width of their perceptrons
     out         widths of the residual network
     resolution  of the encodings: the fastest wave turns by this many radians from a share of 0 to 1
+    dropout     share of numbers left out in training, after torch's encoder layer
     seed        of the first weights
     """
 
     def __init__(self, features: int = 512, blocks: int = 3, heads: int = 4, inner: int = 2048, out: tuple[int, ...] = (1024, 512, 256, 128),
-                 resolution: int = 5000, seed: int = 0):
+                 resolution: int = 5000, dropout: float = 0.1, seed: int = 0):
         super().__init__()
         rng = torch_stream(seed, "crabnet")
         self.width, self.resolution, self.graph, self.waves = out[-1], resolution, Elements(), features // 2
         self.elements = ElementInput(rng, features)
         self.factors = nn.Parameter(torch.ones(3))  # of the element, the share and its logarithm
-        self.blocks = nn.ModuleList(Block(rng, features, heads, inner) for _ in range(blocks))
+        self.blocks = nn.ModuleList(Block(rng, features, heads, inner, dropout) for _ in range(blocks))
         self.out = ResidualPerceptron(rng, (features, *out), slope=0.01)
 
     def head(self, rng: torch.Generator, outputs: int) -> nn.Module:

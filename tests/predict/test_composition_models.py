@@ -16,7 +16,7 @@ from matterloop.represent.magpie import Magpie
 
 def test_a_block_of_crabnet_is_the_encoder_layer_of_torch():
     """Rows of two sets of 2 and 3 elements against torch's layer on padded ones."""
-    ours = Block(torch_stream(0, "block"), 8, 2, 12).to(torch.float64)
+    ours = Block(torch_stream(0, "block"), 8, 2, 12, 0.0).to(torch.float64)
     with torch.no_grad():
         for p in ours.parameters():
             p.add_(0.1 * torch.randn(p.shape, generator=torch_stream(1, str(p.numel())), dtype=torch.float64))
@@ -26,7 +26,7 @@ def test_a_block_of_crabnet_is_the_encoder_layer_of_torch():
         "self_attn.in_proj_weight": torch.cat([ours.query.weight, ours.key.weight, ours.value.weight]),
         "self_attn.in_proj_bias": torch.cat([ours.query.bias, zero, ours.value.bias]),
         "self_attn.out_proj.weight": ours.answer.weight, "self_attn.out_proj.bias": ours.answer.bias,
-        "linear1.weight": ours.feed[0].weight, "linear1.bias": ours.feed[0].bias, "linear2.weight": ours.feed[2].weight, "linear2.bias": ours.feed[2].bias,
+        "linear1.weight": ours.rise.weight, "linear1.bias": ours.rise.bias, "linear2.weight": ours.fall.weight, "linear2.bias": ours.fall.bias,
         "norm1.weight": ours.first.weight, "norm1.bias": ours.first.bias, "norm2.weight": ours.second.weight, "norm2.bias": ours.second.bias})
     x = torch.randn(5, 8, generator=torch_stream(2, "x"), dtype=torch.float64)
     there = torch.tensor([[True, True, False], [True, True, True]])
