@@ -11,6 +11,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import re
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.metadata import entry_points
@@ -20,8 +21,9 @@ from .errors import BadInput, Missing
 
 ROOT = Path(__file__).parents[1]
 SHELVES = ("represent", "predict", "potential", "measure", "judge", "generate", "campaign", "archive", "bench")
-ROLES = ("descriptor", "encoder", "potential", "generator", "search", "measure", "judge", "loop", "task", "source")
+ROLES = ("descriptor", "encoder", "regressor", "potential", "generator", "search", "measure", "judge", "loop", "task", "source")
 ENTRY_POINT_GROUP = "matterloop.cards"
+_CARD = re.compile(r"^CARD = Card\(\n(?:[ \t].*\n)*\)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def read_card(path: Path) -> Card | None:
         text = path.read_text(encoding="utf-8")
         if "CARD" not in text:
             return None
-        tree = ast.parse(text)
+        tree = _tree(text)
     except (OSError, UnicodeDecodeError, SyntaxError, ValueError) as error:
         raise BadInput(f"cannot be read as Python: {error}", str(path)) from None
     for node in tree.body:
@@ -85,6 +87,16 @@ def read_card(path: Path) -> Card | None:
         if getattr(target, "id", "") == "CARD":
             return _literal_card(node.value, path)
     return None
+
+
+def _tree(text: str) -> ast.Module:
+    """The syntax tree of a file; of its card alone where that stands by itself, which is all that is read and ten times as fast."""
+    if match := _CARD.search(text):
+        try:
+            return ast.parse("\n" * text.count("\n", 0, match.start()) + match[0])
+        except SyntaxError:
+            pass
+    return ast.parse(text)
 
 
 def _literal_card(call: ast.AST, path: Path) -> Card:
