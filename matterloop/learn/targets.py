@@ -50,6 +50,7 @@ class Target:
     extensive  doubles when the cell is doubled (per crystal only)
     classes    0: a number; k: one of k labels
     rank       0 scalar, 1 vector, 2 symmetric tensor
+    width      the number comes with a standard deviation of its own, learnt with it (an intensive number of a crystal)
     """
 
     name: str
@@ -58,6 +59,7 @@ class Target:
     extensive: bool = False
     classes: int = 0
     rank: int = 0
+    width: bool = False
 
     def __post_init__(self):
         if self.per not in ("crystal", "site"):
@@ -68,6 +70,8 @@ class Target:
             raise BadInput(f"classes is {self.classes} (0, or 2 and more), rank is {self.rank} (0, 1 or 2)", f"target {self.name!r}")
         if self.classes and self.rank:
             raise BadInput("a class has no direction; its rank is 0", f"target {self.name!r}")
+        if self.width and (self.per == "site" or self.extensive or self.classes or self.rank):
+            raise BadInput("only an intensive number of a crystal is learnt with a width", f"target {self.name!r}")
 
     @property
     def quantity(self) -> Quantity:
@@ -122,7 +126,7 @@ class Predictor(nn.Module):
     def _head(self, target: Target, rng: torch.Generator) -> nn.Module:
         width = self.encoder.width
         if target.rank == 0:
-            outputs = max(target.classes, 1)
+            outputs = max(target.classes, 1) + target.width
             return self.encoder.head(rng, outputs) if hasattr(self.encoder, "head") else perceptron(rng, width, self.hidden, outputs)
         usable = {"edge", "vector"} if target.rank == 1 else {"edge", "vector", "tensor"}
         if not usable & set(self.offers):
@@ -135,10 +139,19 @@ class Predictor(nn.Module):
         return {t.name: raw[t.name] if t.classes else self.scale[t.name].inverse(raw[t.name], t, crystals) for t in self.targets}
 
     def raw(self, crystals: Crystals, graph: Graph | None = None) -> dict[str, Tensor]:
-        """Like `forward`, before scaling: extensive targets (atoms, ...), in the dtype of the weights."""
+        """Like `forward`, before scaling: extensive targets (atoms, ...), in the dtype of the weights; "NAME width" of a target with one: the logarithm of it."""
         graph = self.encoder.graph(crystals) if graph is None else graph
         found = self.encoder(crystals, graph)
-        return {t.name: self._read(t, found, crystals, graph) for t in self.targets}
+        raw = {t.name: self._read(t, found, crystals, graph) for t in self.targets}
+        for t in self.targets:
+            if t.width:
+                raw[t.name], raw[f"{t.name} width"] = raw[t.name].unbind(-1)
+        return raw
+
+    def deviations(self, crystals: Crystals, graph: Graph | None = None) -> dict[str, Tensor]:
+        """{target: (crystals,)} standard deviations learnt with the targets that have a width, float64 in their unit (of their logarithm where scaled so)."""
+        raw = self.raw(crystals, graph)
+        return {t.name: self.scale[t.name].spread * raw[f"{t.name} width"].to(torch.float64).exp() for t in self.targets if t.width}
 
     def _read(self, target: Target, found: Features, crystals: Crystals, graph: Graph) -> Tensor:
         of_sites = target.per == "site" or target.extensive
@@ -154,14 +167,15 @@ class Predictor(nn.Module):
         elif rows is None:
             return head(found.whole)[crystals.owner, 0]
         y = head(rows)
-        return y if target.classes else y[:, 0]
+        return y if target.classes or target.width else y[:, 0]
 
     def loss(self, batch: Batch | Crystals, rng: torch.Generator | None = None, error: str = "l1") -> tuple[Tensor, dict[str, Tensor]]:
         """Sum over targets of the mean error in units of the target's spread (cross entropy of classes) over what was measured, and its parts.
 
         error  "l1" absolute, "l2" squared, "huber" squared below KNEE and absolute above (P. J. Huber, Ann. Math. Statist. 35, 73 (1964))
         An extensive target counts per atom; a target on a logarithm by its logarithm; vectors and tensors by their components. A target without any
-        label in the batch counts 0; `rng` is not used here.
+        label in the batch counts 0; `rng` is not used here. A target with a width counts by the logarithm of its likelihood: Laplace's for "l1", else normal
+        (A. Kendall, Y. Gal, NeurIPS 2017, arXiv:1703.04977, eq. 8), sqrt(2) |x| / s + ln s or x^2 / 2 s^2 + ln s with the standard deviation s.
         """
         crystals, graph = (batch.crystals, batch.graph) if isinstance(batch, Batch) else (batch, None)
         found = self.errors(self.raw(crystals, graph), crystals, error)
@@ -183,7 +197,15 @@ class Predictor(nn.Module):
                 guess = atom_mean(guess, crystals)
             truth = self.scale[t.name].apply(labels, t, crystals).to(guess.dtype)
             found[t.name] = _ERROR[error](guess[here], truth[here]) / 3**t.rank, here.sum()
+            if t.width:
+                found[t.name] = _unlikely(guess[here] - truth[here], raw[f"{t.name} width"][here], error).sum(), here.sum()
         return found
+
+
+def _unlikely(off: Tensor, log_width: Tensor, error: str) -> Tensor:
+    if error == "l1":
+        return 2**0.5 * off.abs() * torch.exp(-log_width) + log_width
+    return 0.5 * off.square() * torch.exp(-2 * log_width) + log_width
 
 
 _ERROR = {

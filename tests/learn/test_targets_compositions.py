@@ -63,3 +63,36 @@ def test_references_of_the_elements_are_found_from_compositions(extensive):
     assert scaling.inverse(raw, target, data).tolist() == pytest.approx(data.get("e").tolist())
     assert scaling.apply(data.get("e"), target, data).abs().max() < 1e-9
     assert isinstance(scaling, Scaling)
+
+
+def test_a_width_is_learnt_with_the_number():
+    """The likelihood of Laplace: at the true numbers it is best where the width is sqrt(2) times the mean absolute error."""
+    data = Compositions.of(["Na", "Na", "Na", "Na"], {"gap": [11.0, 12.0, 13.0, 14.0]})
+    model = Predictor(Width(0.0), [Target("gap", width=True)])  # the head gives 11 and a width of 1
+    off = [0, 1, 2, 3]
+    assert float(model.loss(data)[0].detach()) == pytest.approx(2**0.5 * sum(off) / 4)
+    assert float(model.loss(data, error="l2")[0].detach()) == pytest.approx(sum(x * x for x in off) / 8)
+    assert model(data)["gap"].tolist() == [11.0] * 4 and model.deviations(data)["gap"].tolist() == [1.0] * 4
+    wide = {w: Predictor(Width(w), [Target("gap", width=True)]).loss(data)[0].item() for w in (0.6, 0.7520, 0.9)}  # ln(1.5 sqrt 2) = 0.752
+    assert min(wide, key=wide.get) == 0.7520
+    with pytest.raises(BadInput, match="intensive"):
+        Target("e", extensive=True, width=True)
+
+
+class Width(Mean):
+    def __init__(self, log_width):
+        super().__init__()
+        self.log_width = log_width
+
+    def head(self, rng, outputs):
+        assert outputs == 2
+        return Two(self.log_width)
+
+
+class Two(nn.Module):
+    def __init__(self, log_width):
+        super().__init__()
+        self.log_width = nn.Parameter(torch.tensor(log_width, dtype=torch.float64))
+
+    def forward(self, x):
+        return torch.cat([x, self.log_width.expand_as(x)], -1)
