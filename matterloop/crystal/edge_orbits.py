@@ -1,0 +1,141 @@
+"""Edges of crystal graphs that the space group makes equal: one of each orbit is kept and counted, and translations are told by their class in a 2 x 2 x 2 supercell."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..base.errors import BadInput
+from .graph import Graph
+from .segments import offsets_of
+from .state import Crystals
+from .symmetry import Symmetrizer, Symmetry, analyse
+from .translations import Translations, translations
+
+COLOURS = 9  # 0 between different sites; 1 to 7 a translation whose class has so many equals; 8 a translation by twice a lattice vector
+
+
+@torch.no_grad()
+def reduced(crystals: Crystals, graph: Graph, symprec: float = 0.01) -> Graph:
+    """`graph` (all images within a radius) reduced by the space groups of the crystals, found within `symprec` Å.
+
+    First come one edge per atom, sender = the first atom that is equivalent to it, with `count` 0. Then, for those first atoms only, one edge of every
+    orbit of the operations that leave the atom in place: the shortest, with `count` (edges,) edges in the orbit, and its `colour` (edges,):
+    0, or for an edge that is a translation T of the primitive lattice L the number of classes of L / 2 L that the point group makes equal to that of T
+    (1 to 7), 8 for T in 2 L. Colours do not depend on the choice of cell. All sorted by receiver.
+
+    Structures without three periodic axes, and crystals whose group cannot be found, keep all their edges, colour 0.
+    """
+    plain = crystals.bare().to(torch.float64)
+    copies = translations(plain, symprec)
+    colour = colours(plain, graph, copies)
+    which, symmetrizer = _operations(plain, symprec, copies.found)
+    first = torch.arange(plain.atoms)
+    for i in which:
+        start = int(plain.offsets[i])
+        first[start : start + len(copies.found[i].orbits)] = start + copies.found[i].orbits
+    at = (first[graph.receivers] == graph.receivers).nonzero()[:, 0]
+    graph, colour = graph.pick(at), colour[at]
+    label = _labels(plain, graph, which, symmetrizer)
+    length = graph.vectors(plain).norm(dim=-1)
+    order = torch.argsort(length, stable=True)
+    order = order[torch.argsort(label[order], stable=True)]
+    same = label[order]
+    count = torch.bincount(same, minlength=len(same))
+    start = torch.ones_like(same, dtype=torch.bool)
+    start[1:] = same[1:] != same[:-1]
+    keep = order[start]
+    receivers = torch.cat([torch.arange(plain.atoms), graph.receivers[keep]])
+    by_atom = torch.argsort(receivers, stable=True)
+    zero = torch.zeros_like(first)
+    return Graph(
+        torch.cat([first, graph.senders[keep]])[by_atom], receivers[by_atom], torch.cat([graph.shift.new_zeros(len(first), 3), graph.shift[keep]])[by_atom],
+        {"count": torch.cat([zero, count[same[start]]])[by_atom], "colour": torch.cat([zero, colour[keep]])[by_atom]})
+
+
+def colours(crystals: Crystals, graph: Graph, copies: Translations) -> Tensor:
+    """(edges,) as in `reduced`."""
+    colour = torch.zeros_like(graph.receivers)
+    have = torch.tensor([s is not None for s in copies.found], dtype=torch.bool)
+    if not bool(have.any()):
+        return colour
+    edge = ((copies.first[graph.senders] == copies.first[graph.receivers]) & have[graph.owner(crystals)]).nonzero()[:, 0]
+    owner = graph.owner(crystals)[edge]
+    step = torch.linalg.solve(copies.cell.mT[owner], graph.pick(edge).vectors(crystals)).round().long()
+    code = (step % 2 * torch.tensor([4, 2, 1])).sum(-1)
+    colour[edge] = torch.where(code == 0, torch.full_like(code, COLOURS - 1), _class_sizes(copies)[owner, code])
+    return colour
+
+
+def _class_sizes(copies: Translations) -> Tensor:
+    """(crystals, 8) how many classes of L / 2 L the point group makes equal to each; a class is told by its parities as a binary number."""
+    parts, owner = [], []
+    for i, symmetry in enumerate(copies.found):
+        if symmetry is None:
+            continue
+        inside = torch.eye(3, dtype=torch.float64)
+        if symmetry.complete:
+            inside = symmetry.primitive_vectors.T
+        else:
+            symmetry = analyse(symmetry.primitive, symmetry.symprec)[0]
+        turn = torch.linalg.inv(inside) @ symmetry.rotations.to(torch.float64) @ inside
+        parts.append(turn.round().long())
+        owner.append(torch.full((len(turn),), i))
+    turn, owner = torch.cat(parts), torch.cat(owner)
+    parity = torch.cartesian_prod(*[torch.arange(2)] * 3)
+    code = ((turn @ parity.T) % 2 * torch.tensor([[4], [2], [1]])).sum(1)  # (operations, 8)
+    met = torch.zeros(len(copies.found), 8, 8, dtype=torch.bool)
+    met[owner[:, None].expand_as(code), torch.arange(8).expand_as(code), code] = True
+    return met.sum(-1)
+
+
+def _operations(crystals: Crystals, symprec: float, found: tuple[Symmetry | None, ...]) -> tuple[list[int], Symmetrizer | None]:
+    """Crystals with operations that permute their atoms, and these operations."""
+    which = [i for i, s in enumerate(found) if s is not None]
+    while which:
+        try:
+            return which, Symmetrizer.of(crystals[which], symprec, [found[i] for i in which])
+        except BadInput as error:
+            del which[int(error.where.split()[1])]
+    return which, None
+
+
+def _labels(crystals: Crystals, graph: Graph, which: list[int], symmetrizer: Symmetrizer | None) -> Tensor:
+    """(edges,) the first edge of the orbit of each under the operations that leave its receiver where it is."""
+    label = torch.arange(len(graph))
+    if symmetrizer is None:
+        return label
+    counts = symmetrizer.offsets.diff()
+    operations, first_operation, first_pair = torch.zeros(len(crystals), dtype=torch.long), torch.zeros(len(crystals), dtype=torch.long), torch.zeros(len(crystals), dtype=torch.long)
+    n = crystals.counts[which]
+    operations[which], first_operation[which], first_pair[which] = counts, symmetrizer.offsets[:-1], offsets_of(counts * n)[:-1]
+    moved_to = symmetrizer.target + (crystals.offsets[:-1][which] - offsets_of(n)[:-1]).repeat_interleave(counts * n)
+    owner = graph.owner(crystals)
+    begin, size = crystals.offsets[:-1], crystals.counts
+    reach = int(graph.shift.abs().max()) + 1 if len(graph) else 1
+
+    def key(receiver: Tensor, sender: Tensor, shift: Tensor) -> Tensor:
+        s = shift + reach
+        base = 2 * reach + 1
+        return ((receiver * int(size.max()) + sender - begin[owner_of(receiver)]) * base + s[:, 0]) * base**2 + s[:, 1] * base + s[:, 2]
+
+    owner_of = lambda atom: crystals.owner[atom]
+    known, place = torch.sort(key(graph.receivers, graph.senders, graph.shift))
+    turn = symmetrizer.rotation.round().long()
+    for k in range(int(counts.max())):  # the k-th operation of every crystal that has as many
+        edge = (operations[owner] > k).nonzero()[:, 0]
+        at = owner[edge]
+        pair = first_pair[at] + k * size[at]
+        i, j = graph.receivers[edge], graph.senders[edge]
+        pair_i, pair_j = pair + i - begin[at], pair + j - begin[at]
+        stays = (moved_to[pair_i] == i).nonzero()[:, 0]
+        edge, at, i, pair_i, pair_j = (x[stays] for x in (edge, at, i, pair_i, pair_j))
+        shift = (turn[first_operation[at] + k] @ graph.shift[edge, :, None])[..., 0]
+        shift = shift + (symmetrizer.translation[pair_i] - symmetrizer.translation[pair_j]).round().long()
+        inside = (shift.abs() <= reach).all(1).nonzero()[:, 0]
+        wanted = key(i[inside], moved_to[pair_j[inside]], shift[inside])
+        spot = torch.searchsorted(known, wanted).clamp(max=len(known) - 1)
+        hit = (known[spot] == wanted).nonzero()[:, 0]  # at the very radius an image may be missing
+        mine = edge[inside[hit]]
+        label[mine] = torch.minimum(label[mine], place[spot[hit]])
+    return label
