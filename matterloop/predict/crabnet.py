@@ -19,7 +19,7 @@ from ..base.registry import Card
 from ..base.seeds import torch_stream
 from ..crystal.compositions import Compositions, Elements
 from ..crystal.graph import Graph
-from ..crystal.segments import offsets_of, segment_mean
+from ..crystal.segments import offsets_of, segment_mean, segment_sum
 from ..crystal.state import Crystals
 from ..layers.parts import linear
 from ..layers.weighted_sets import ElementInput, ResidualPerceptron
@@ -37,11 +37,10 @@ CARD = Card(
     waives={"far_atoms": "two compositions put together are a third one: the answer is not the sum of theirs"},
     presets={"light": {"features": 128, "inner": 512, "out": (256, 128, 64)}},
     reference=0.35345060663435546,
-    small={"features": 16, "blocks": 2, "heads": 2, "inner": 32, "out": (24, 16), "resolution": 200, "dropout": 0.0},
+    small={"features": 16, "blocks": 2, "heads": 2, "inner": 32, "out": (24, 16), "resolution": 200, "dropout": 0.0, "noise": 0.0},
     differs=(
         "elements enter by tabulated properties and a learnt vector of each; the paper takes 200 numbers learnt from abstracts (mat2vec), which are data of others",
         "shares are encoded as they are; the public code rounds them to 1 part in 5000",
-        "no noise on the shares in training (the public code: 2 %)",
         "keys have no bias: a softmax does not feel it; the three factors s are plain factors as in later versions of the public code, powers of two in the paper's",
         "the residual network is shared by all targets, its last map is not",
     ),
@@ -96,14 +95,15 @@ class CrabNet(nn.Module):
     out         widths of the residual network
     resolution  of the encodings: the fastest wave turns by this many radians from a share of 0 to 1
     dropout     share of numbers left out in training, after torch's encoder layer
+    noise       spread of what shares are multiplied by in training, as in the public code
     seed        of the first weights
     """
 
     def __init__(self, features: int = 512, blocks: int = 3, heads: int = 4, inner: int = 2048, out: tuple[int, ...] = (1024, 512, 256, 128),
-                 resolution: int = 5000, dropout: float = 0.1, seed: int = 0):
+                 resolution: int = 5000, dropout: float = 0.1, noise: float = 0.02, seed: int = 0):
         super().__init__()
         rng = torch_stream(seed, "crabnet")
-        self.width, self.resolution, self.graph, self.waves = out[-1], resolution, Elements(), features // 2
+        self.width, self.resolution, self.graph, self.waves, self.noise = out[-1], resolution, Elements(), features // 2, noise
         self.elements = ElementInput(rng, features)
         self.factors = nn.Parameter(torch.ones(3))  # of the element, the share and its logarithm
         self.blocks = nn.ModuleList(Block(rng, features, heads, inner, dropout) for _ in range(blocks))
@@ -123,6 +123,9 @@ class CrabNet(nn.Module):
     def forward(self, state: Crystals | Compositions, graph: Graph) -> Features:
         """Features of compositions alone; waves are computed in double precision."""
         owner, share = graph.owner(state), graph.edge["share"].to(torch.float64)
+        if self.training and self.noise:
+            share = (share * (1 + self.noise * torch.randn_like(share))).clamp(1 / self.resolution, 1)
+            share = share / segment_sum(share, owner, len(state))[owner]
         counts = torch.bincount(owner, minlength=len(state))
         longest = int(counts.max()) if len(counts) else 0
         place = torch.arange(len(owner), device=owner.device) + (longest * torch.arange(len(counts), device=owner.device) - offsets_of(counts)[:-1])[owner]
