@@ -15,6 +15,7 @@ import typer
 from ..base.errors import MatterloopError
 from .bench_verbs import bench_app
 from .potential_verbs import potential_app
+from .train_cli import register
 
 app = typer.Typer(name="matterloop", help="From a wish to ranked, checked crystals.", no_args_is_help=True, add_completion=False,
                   pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -22,6 +23,7 @@ data_app = typer.Typer(help="Data sets: which are known, where they lie, how to 
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 app.add_typer(potential_app, name="potentials")
+register(app, bench_app)
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON object per result on standard output")]
 Files = Annotated[list[str], typer.Argument(help="structure files: CIF, POSCAR, extxyz, or tables with a cif column")]

@@ -14,7 +14,7 @@ from ..crystal.compositions import Compositions
 from ..crystal.state import Crystals
 from .distance import Reference
 from .targets import Target
-from .trained import Trained
+from .trained import TOGETHER, Trained
 from .trained_regressor import WORDS as CLASSICAL, TrainedRegressor
 from .uncertainty import Conformal, ensemble, temperature, tempered
 
@@ -70,11 +70,12 @@ class CalibratedPredictor:
         return np.stack([m.predict(inputs, on_progress=on_progress)[self.target.name].numpy() for m in self.members])
 
     def mean_and_spread(self, raw: np.ndarray, inputs: Crystals | Compositions) -> tuple[np.ndarray, np.ndarray | None]:
-        """(rows,) value, and the spread of the members or that a classical model states itself, None where there is none."""
+        """(rows,) value, and its standard deviation after what the members state themselves and how far they differ; None where they do neither."""
+        own = [_own_spread(m, self.target, inputs, values) for m, values in zip(self.members, raw, strict=True)]
+        stated = np.stack(own) if all(x is not None for x in own) else None
         if len(raw) > 1:
-            return ensemble(raw)
-        only = self.members[0]
-        return raw[0], only.spread(inputs) if isinstance(only, TrainedRegressor) else None
+            return ensemble(raw, stated)
+        return raw[0], None if stated is None else stated[0]
 
     def predict(self, inputs: Crystals | Compositions, level: float = LEVEL, on_progress: Callable[[int, int], None] | None = None) -> Prediction:
         """Values with uncertainty and nearness; errors as `Trained.predict` and `Conformal.interval`."""
@@ -122,6 +123,17 @@ class CalibratedPredictor:
             if isinstance(error, BadInput):
                 raise
             raise BadInput(f"its words on uncertainty or distance cannot be used: {type(error).__name__} {error}", str(folder)) from None
+
+
+def _own_spread(member: Trained | TrainedRegressor, target: Target, inputs: Crystals | Compositions, values: np.ndarray) -> np.ndarray | None:
+    """(rows,) standard deviation that a member states, None where it states none."""
+    if isinstance(member, TrainedRegressor):
+        return member.spread(inputs)
+    if not target.width or not len(inputs):
+        return None
+    with torch.no_grad():
+        found = np.concatenate([member.predictor.deviations(piece)[target.name].numpy() for piece in inputs.bare().split(TOGETHER)])
+    return found * values if member.predictor.scale[target.name].log else found
 
 
 def calibrated(members: Sequence[Trained | TrainedRegressor], inputs: Crystals | Compositions, train: Sequence[int], held: Sequence[int], names: Sequence[str] = (),

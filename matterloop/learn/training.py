@@ -131,7 +131,11 @@ def train(model: str, inputs: Crystals | Compositions, target: Target, rows: Map
     build = lambda s: Predictor(load(model, "encoder", **{**options, **({"seed": s} if _has_seed(model) else {})}), [target], seed=s, scale=scale)
     first, seconds = build(seed), {}
     begin = time.perf_counter()
-    samples = samples_of(inputs, first.encoder, lambda done, of: tell({"event": "graphs", "done": done, "of": of}))
+    try:
+        samples = samples_of(inputs, first.encoder, lambda done, of: tell({"event": "graphs", "done": done, "of": of}))
+    except BadInput as error:
+        word, _, place = error.where.partition(" ")
+        raise BadInput(error.message, row=own_names[int(place)]) from None if word == "crystal" and place.isdigit() and len(names) else error
     seconds["graphs"] = time.perf_counter() - begin
     training = Batches(samples, part["train"], plan.size, seed)
     validation = Batches(samples, part["val"], plan.size) if len(part["val"]) else None

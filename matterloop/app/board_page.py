@@ -1,0 +1,202 @@
+"""The board as Markdown and as one HTML page that needs nothing else, light or dark, with a figure for every task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ..bench.board import Entry, TaskBoard, entries
+from .cli import plain
+from .figures.ranking import against_cost, ranking
+from .folder import made, write_atomic
+
+LONGEST = 40.0  # an entry this many times worse than the best is left out of figures, and that is said
+
+STYLE = """
+:root{color-scheme:light dark;--ink:#1c2733;--faint:#5d6b78;--line:#dfe5ea;--page:#f6f8f9;--card:#fff;--best:#0b7a75;--bad:#a04a1d}
+@media(prefers-color-scheme:dark){:root{--ink:#e4e9ee;--faint:#9aa8b5;--line:#33404c;--page:#131a20;--card:#1b242c;--best:#4fc3b8;--bad:#e59a6f}}
+*{box-sizing:border-box}body{font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;color:var(--ink);margin:0;background:var(--page)}
+main{max-width:1180px;margin:0 auto;padding:28px 20px 80px}h1{font-size:26px;margin:0 0 4px}h2{font-size:20px;margin:44px 0 4px}h3{font-size:15px;margin:18px 0 6px}
+p{margin:6px 0}.faint{color:var(--faint)}.card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:14px 16px;margin:12px 0}
+.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:13px}th,td{padding:5px 9px;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
+th{font-weight:600;color:var(--faint)}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}tr.best td:first-child{box-shadow:inset 3px 0 var(--best)}tr.base{font-style:italic}
+.no{color:var(--bad);white-space:normal}svg{max-width:100%;height:auto;display:block;border-radius:6px}code{font-size:12px;overflow-wrap:anywhere}details summary{cursor:pointer}nav a{margin-right:12px}a{color:inherit}
+"""
+RULES = (
+    "Base case: the entry in italics; differences from it are of mean absolute errors on the same test rows, both resampled together. Intervals are 95 % percentile bootstraps over test rows; "
+    "with several seeds the value is the median and the interval is widened by the range of the seeds. Tasks are not averaged. Rates were measured one run at a time on the "
+    "machine named below the table; forward, backward and training rates are of batches whose graphs were searched before, inference includes the search. "
+    "Seconds to the goal: training until the early-stopping rows first met it.")
+
+
+def write_board(boards: Sequence[TaskBoard], folder: str | Path, odd: Sequence[str] = ()) -> list[Path]:
+    """board.md, board.html, board.json and figures/*.svg below `folder`."""
+    folder = made(Path(folder))
+    made(folder / "figures")
+    files = {"board.md": markdown(boards, odd), "board.html": page(boards, odd), "board.json": json.dumps(plain(entries(boards)), indent=1, ensure_ascii=False) + "\n"}
+    for b in boards:
+        for kind, picture in figures(b).items():
+            files[f"figures/{b.task.name}_{kind}.svg"] = picture + "\n"
+    for name, content in files.items():
+        write_atomic(folder / name, content)
+    return [folder / name for name in files]
+
+
+def figures(b: TaskBoard) -> dict[str, str]:
+    """{"ranking": all entries with their intervals, "cost": accuracy against seconds of training}; what is far worse than the best is left out."""
+    shown = [e for e in _drawn(b) if e.interval and all(v is not None for v in e.interval)]
+    if len(shown) < 2:
+        return {}
+    out = {"ranking": ranking([(e.name, e.value, *e.interval, _kind(b, e)) for e in shown], _axis(b))}
+    paid = [(e.name, e.costs["training_seconds"], e.value, _kind(b, e)) for e in shown if e.costs.get("training_seconds", 0) > 0]
+    return out | ({"cost": against_cost(paid, "seconds of training, all folds", _axis(b))} if len(paid) > 1 else {})
+
+
+def _drawn(b: TaskBoard) -> list[Entry]:
+    found = [e for e in (*b.entries, *b.more) if e.value is not None and e.whole]
+    if b.task.metric in ("mae", "rmse") and found:
+        best = min(e.value for e in found)
+        found = [e for e in found if e.value <= LONGEST * best]
+    return sorted(found, key=lambda e: e.value, reverse=b.task.metric not in ("mae", "rmse"))
+
+
+def _kind(b: TaskBoard, e: Entry) -> str:
+    return "more" if e.more_data else "base" if b.base is not None and e is b.base else ""
+
+
+def _axis(b: TaskBoard) -> str:
+    unit = next((e.unit for e in (*b.entries, *b.more)), "")
+    return f"{_word(b.task.metric)}{f', {unit}' if unit else ''}"
+
+
+def _word(metric: str) -> str:
+    return {"mae": "mean absolute error", "auc_of_labels": "AUC of hard labels", "auc": "AUC", "mad_mae": "MAD:MAE", "r2": "R2", "rmse": "RMSE", "median_error": "median error"}.get(metric, metric)
+
+
+# cells
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A number to so many digits, a dash where there is none."""
+    if value is None or value != value:
+        return "–"
+    if isinstance(value, int) or abs(value) >= 10**digits:
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"
+
+
+def _interval(e: Entry) -> str:
+    return "" if e.interval is None else f"{number(e.interval[0], 3)} to {number(e.interval[1], 3)}"
+
+
+def _accuracy_row(b: TaskBoard, e: Entry) -> list[str]:
+    gap = "" if e.difference is None else f"{e.difference[0]:+.3g} ({e.difference[1]:+.2g} to {e.difference[2]:+.2g})"
+    if b.base is not None and e is b.base:
+        gap = "base"
+    folds = "" if e.whole else f" [{e.folds} fold{'s' if e.folds > 1 else ''} only]"
+    cover = e.calibration.get("coverage_interval_90%")
+    return [e.name + folds, number(e.value), _interval(e), gap, *(number((e.scores.get(m) or {}).get("value"), 3) for m in b.task.also), "" if cover is None else f"{100 * cover:.0f} %", str(e.seeds)]
+
+
+def _cost_row(e: Entry) -> list[str]:
+    c = e.costs
+    rate = lambda key: number(round(c[key]) if c.get(key, 0) >= 100 else c.get(key), 3)
+    return [e.name, number(int(c["parameters"])) if "parameters" in c else "–", number(e.epochs), number(c.get("seconds_per_epoch"), 3), rate("forward_per_second"), rate("backward_per_second"),
+            rate("training_per_second"), rate("inference_per_second"), number(1000 * c["latency_seconds"], 3) if "latency_seconds" in c else "–", number(c.get("training_seconds"), 3),
+            number(c.get("time_to_goal"), 3), number(c.get("peak_memory_mib"), 4), number(e.budget_seconds)]
+
+
+def _accuracy_head(b: TaskBoard) -> list[str]:
+    return ["model", _axis(b), "95 % interval", "against base", *(_word(m) for m in b.task.also), "90 % intervals hold", "seeds"]
+
+
+COST_HEAD = ["model", "parameters", "epochs", "s per epoch", "forward/s", "backward/s", "training/s", "inference/s", "ms for one", "training s", "s to goal", "peak MiB", "budget s per fold"]
+
+
+def _facts(b: TaskBoard) -> list[str]:
+    """Sentences below the title of a task."""
+    t, some = b.task, (*b.entries, *b.more)
+    out = [f"{t.title}. Target `{t.column}` of `{t.data}`, {max((e.count for e in some), default=0):,} test rows, split {t.split}" + (f", goal {t.goal:g} {t.unit}." if t.goal else ".")]
+    out.append(t.note)
+    out.append(f"Base case: {b.base.name}, {number(b.base.value)} {b.base.unit}." if b.base else f"The base cases ({', '.join(t.baselines)}) have not been run.")
+    far = [e.name for e in some if e.value is not None and e.whole and e not in _drawn(b)]
+    if far:
+        out.append(f"Not drawn, for more than {LONGEST:g} times worse than the best: {', '.join(far)}.")
+    return out
+
+
+# markdown
+
+
+def markdown(boards: Sequence[TaskBoard], odd: Sequence[str] = ()) -> str:
+    """The board as text with tables; figures are linked."""
+    lines = ["# Board of property prediction", "", "Written by `matterloop bench board`; every number comes from a record in `benchmarks/records/board`.", "", RULES, ""]
+    lines += [f"- [{b.task.name}](#{b.task.name})" for b in boards] + [""]
+    for b in boards:
+        lines += [f"## {b.task.name}", "", *(f"{x}\n" for x in _facts(b))]
+        lines += [f"![{kind}](figures/{b.task.name}_{kind}.svg)\n" for kind in figures(b)]
+        for title, some in (("Trained on the task's rows alone", b.entries), ("Learnt from more data", b.more)):
+            good = [e for e in some if e.value is not None]
+            if good:
+                lines += [f"### {title}", "", *_rows(_accuracy_head(b), [_accuracy_row(b, e) for e in good]), "", *_rows(COST_HEAD, [_cost_row(e) for e in good]), ""]
+            if title.startswith("Learnt"):
+                lines += [f"- {e.name}: {e.more_data}" for e in good] + ([""] if good else [])
+        lines += _notes(b)
+    if odd:
+        lines += ["## Files that are no records", "", *(f"- {x}" for x in odd), ""]
+    return "\n".join(lines)
+
+
+def _notes(b: TaskBoard) -> list[str]:
+    some = (*b.entries, *b.more)
+    lines = []
+    if b.failed:
+        lines += ["### Failed", "", *(f"- {e.name}: {why}" for e in b.failed for why in dict.fromkeys(e.failures)), ""]
+    lines += [f"Measured on: {x}." for x in dict.fromkeys(e.hardware for e in some)] + [""]
+    commands = [f"    {c}" for e in some for c in e.commands]
+    return lines + (["Commands:", "", *dict.fromkeys(commands), ""] if commands else [])
+
+
+def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    line = lambda cells: "| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |"
+    return [line(head), "|" + "|".join(["---"] + ["---:"] * (len(head) - 1)) + "|", *map(line, rows)]
+
+
+# html
+
+
+def page(boards: Sequence[TaskBoard], odd: Sequence[str] = ()) -> str:
+    """The board as one page."""
+    parts = [f'<h1>Board of property prediction</h1><p class="faint">{escape(RULES)}</p><nav>', *(f'<a href="#{b.task.name}">{escape(b.task.name)}</a>' for b in boards), "</nav>"]
+    for b in boards:
+        parts.append(f'<section id="{b.task.name}"><h2>{escape(b.task.name)}</h2>' + "".join(f'<p class="faint">{escape(x)}</p>' for x in _facts(b)))
+        parts += [f'<div class="card">{picture}</div>' for picture in figures(b).values()]
+        for title, some in (("Trained on the task's rows alone", b.entries), ("Learnt from more data", b.more)):
+            good = [e for e in some if e.value is not None]
+            if good:
+                classes = ["base" if b.base is not None and e is b.base else "best" if i == 0 else "" for i, e in enumerate(good)]
+                parts.append(f'<h3>{escape(title)}</h3><div class="card scroll">{_table(_accuracy_head(b), [_accuracy_row(b, e) for e in good], classes)}</div>'
+                             f'<div class="card scroll">{_table(COST_HEAD, [_cost_row(e) for e in good], classes)}</div>')
+            if title.startswith("Learnt"):
+                parts += [f'<p><b>{escape(e.name)}</b>: {escape(e.more_data)}</p>' for e in good]
+        if b.failed:
+            parts.append("<h3>Failed</h3><ul>" + "".join(f'<li>{escape(e.name)}: <span class="no">{escape(why)}</span></li>' for e in b.failed for why in dict.fromkeys(e.failures)) + "</ul>")
+        some = (*b.entries, *b.more)
+        parts += [f'<p class="faint">Measured on: {escape(x)}.</p>' for x in dict.fromkeys(e.hardware for e in some)]
+        commands = list(dict.fromkeys(c for e in some for c in e.commands))
+        if commands:
+            parts.append("<details><summary>Commands</summary>" + "".join(f"<p><code>{escape(c)}</code></p>" for c in commands) + "</details>")
+        parts.append("</section>")
+    if odd:
+        parts.append("<h2>Files that are no records</h2><ul>" + "".join(f"<li>{escape(x)}</li>" for x in odd) + "</ul>")
+    return ('<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>Board of property prediction</title>'
+            f"<style>{STYLE}</style></head><body><main>{''.join(parts)}</main></body></html>")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], classes: Sequence[str]) -> str:
+    cell = lambda i, tag, words: f'<{tag}{"" if i == 0 else chr(32) + "class=" + chr(34) + "n" + chr(34)}>{escape(str(words))}</{tag}>'
+    body = "".join(f'<tr class="{kind}">' + "".join(cell(i, "td", c) for i, c in enumerate(row)) + "</tr>" for row, kind in zip(rows, classes, strict=True))
+    return f"<table><thead><tr>{''.join(cell(i, 'th', h) for i, h in enumerate(head))}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,446 @@
+"""The verbs `train` and `predict`: from a table of one's own to a predictor in a folder, and from structures to values that say how far they can be trusted."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..base.errors import BadInput, MatterloopError, Missing
+from ..base.machine import hardware, versions
+from ..base.registry import find
+from ..campaign.watch import Watch
+from ..crystal.compositions import Compositions
+from ..crystal.state import Crystals
+from ..learn.calibrated import LEVEL, CalibratedPredictor, Prediction
+from ..learn.distance import counts_of
+from ..learn.leaks import composition_leaks, crystal_leaks
+from ..learn.metrics import CLASSES, Score, calibration, coverage, ece, scores
+from ..learn.splits import KINDS, Split, digest, draw, formulas, read_split
+from ..learn.targets import Target, labelled
+from ..learn.trained import WORDS
+from ..learn.trained_regressor import WORDS as CLASSICAL
+from ..learn.training import Training, train as train_network, train_regressor
+from .folder import made, write_atomic
+from .train_table import FORMULAS, UserTable, as_field, read_user_table
+
+SETTINGS, SPLIT, STATE, TABLE, REPORT, PARITY = "train.json", "split.json", "training", "test_predictions.csv", "report.md", "parity.svg"
+OURS = (SETTINGS, SPLIT, TABLE, REPORT, PARITY, WORDS, CLASSICAL, "weights.safetensors", "regressor.safetensors", "distance.safetensors")
+FEW = 1000  # rows below which a classical model is the default for structures
+FEWEST = 10  # rows below which nothing is trained
+SHOWN = ("mae", "rmse", "mad_mae", "r2", "median_error")
+
+
+def default_model(inputs: Crystals | Compositions) -> tuple[str, str]:
+    """(model, why): a network for many structures, trees for few and for formulas."""
+    if isinstance(inputs, Compositions):
+        return "random_forest", "fast and hard to beat on formulas; try --model roost or crabnet"
+    if len(inputs) < FEW:
+        return "random_forest:structure", f"fewer than {FEW} structures; a network such as --model cgcnn wants more"
+    return "cgcnn", "fast and good on structures; `matterloop models --role encoder` lists others"
+
+
+def default_folder(source: str, target: str) -> Path:
+    """runs/train-TABLE-TARGET."""
+    plain = lambda text: re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
+    return Path("runs") / f"train-{plain(Path(source).name.split('.')[0])[:30]}-{plain(target)[:30]}"
+
+
+def train(source: str | Path, target: str, *, model: str = "", out: str | Path | None = None, split: str = "formula", unit: str = "", structure: str = "", formula: str = "",
+          identity: str = "", kind: str = "auto", skip_bad: bool = False, epochs: int | None = None, minutes: float | None = None, members: int = 1, log_scale: bool = False,
+          options: Mapping[str, Any] | None = None, seed: int = 0, resume: bool = False, overwrite: bool = False, max_atoms: int = 500, watch: Watch = Watch()) -> dict[str, Any]:
+    """Train a model on a table or folder of one's own and test it on rows that were set aside; everything lands in the folder `out`.
+
+    source   table (csv, tsv, parquet) with a column of CIF texts or of formulas, or a folder of structure files with one table
+    target   column of the labels; `unit` of it, for people
+    model    an encoder or a classical model by name, see `default_model`
+    split    formula, random, prototype, cluster, time:COLUMN, element:SYMBOL, or a file that an earlier training wrote
+    skip_bad leave out rows that cannot be used, else they are an error
+    epochs, minutes  of training, at most; members of an ensemble; log_scale: learn the logarithm
+    Returns a dict: folder, finished, model, rows, scores, calibration, known, leaks, errors, command to go on where it was stopped.
+    """
+    folder = Path(out) if out is not None else default_folder(str(source), target)
+    _free(folder, resume, overwrite)
+    watch.stage("read", 0)
+    table = read_user_table(source, target, structure=structure, formula=formula, identity=identity, kind=kind, max_atoms=max_atoms)
+    _refuse(table, skip_bad, watch)
+    chosen, why = (model, "") if model else default_model(table.inputs)
+    role = find(chosen.partition(":")[0], ("encoder", "regressor")).card.role
+    if len(table.keys) < FEWEST:
+        raise BadInput(f"{len(table.keys)} rows, at least {FEWEST} are needed", str(source))
+    watch.note(f"{len(table.keys):,} rows of {'formulas' if isinstance(table.inputs, Compositions) else 'structures'}, {_told_labels(table)}; model {chosen}{f' ({why})' if why else ''}")
+    settings = {"source": str(source), "target": target, "model": chosen, "split": split, "unit": unit, "kind": kind, "epochs": epochs, "minutes": minutes, "members": members,
+                "log_scale": log_scale, "options": dict(options or {}), "seed": seed, "rows": digest(table.keys, table.labels.tolist())}
+    settings = _settled(folder, settings, resume)
+    goal = Target(_name(target), unit, classes=2 if table.classes else 0)
+    while True:
+        part = _split(folder, table, split, seed, resume)
+        rows = part.rows(table.keys)
+        inputs = labelled(table.inputs, {goal: as_field(table)}) if isinstance(table.inputs, Crystals) else table.inputs.with_fields({goal.name: as_field(table)}, {goal.name: goal.quantity})
+        about = {"source": Path(str(source)).name, "column": target, "classes": list(table.classes), "split": part.kind, "digest": part.data}
+        try:
+            found = _trained(role, chosen, inputs, goal, rows, settings, table.keys, about, folder, watch)
+            break
+        except BadInput as error:  # a structure that this model cannot read
+            if error.row not in table.keys:
+                raise
+            place = table.keys.index(error.row)
+            bad = BadInput(error.message, file=table.source, row=table.places[place], field=structure or "structure")
+            if not skip_bad:
+                raise bad from None
+            watch.note(f"skipped: {bad}")
+            table = table.without([place], [bad])
+            settings["rows"] = digest(table.keys, table.labels.tolist())
+            (folder / SPLIT).unlink(missing_ok=True)
+    result = {"folder": str(folder), "finished": found.complete, "model": chosen, "target": target, "unit": unit, "rows": {k: len(v) for k, v in rows.items()},
+              "errors": [str(e) for e in table.errors], "seconds": dict(found.seconds), "parameters": found.parameters}
+    if not found.complete:
+        return result | {"stopped": found.courses[-1].stopped, "epochs": sum(len(c.history) for c in found.courses)}
+    watch.advance("calibrate", 1)
+    found.predictor.save(folder)
+    result |= _tested(found, table, inputs, rows, goal, folder, watch)
+    write_atomic(folder / SETTINGS, json.dumps(settings | {"finished": True, "versions": versions(), "hardware": hardware(), "result": _plain(result)}, indent=1, ensure_ascii=False) + "\n")
+    from .train_report import report
+
+    write_atomic(folder / REPORT, report(result, settings, found, table))
+    shutil.rmtree(folder / STATE, ignore_errors=True)
+    return result
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _name(target: str) -> str:
+    """A name for the head, free of what PyTorch does not take."""
+    return re.sub(r"[^A-Za-z0-9_]+", "_", target).strip("_") or "target"
+
+
+def _told_labels(table: UserTable) -> str:
+    known = ~np.isnan(table.labels)
+    missing = f", {int((~known).sum()):,} without a label" if not known.all() else ""
+    if table.classes:
+        return f"classes {table.classes[0]!r} and {table.classes[1]!r} ({table.labels[known].mean():.0%} of the second){missing}"
+    y = table.labels[known]
+    return f"{table.target} from {y.min():.4g} to {y.max():.4g}, mean {y.mean():.4g}{missing}" if len(y) else "no row has a label"
+
+
+def _refuse(table: UserTable, skip_bad: bool, watch: Watch, most: int = 10) -> None:
+    """Say what cannot be used; BadInput unless such rows may be skipped."""
+    if not table.errors:
+        return
+    for e in table.errors[:most]:
+        watch.note(f"{'skipped' if skip_bad else 'wrong'}: {e}")
+    if len(table.errors) > most:
+        watch.note(f"and {len(table.errors) - most} more")
+    if not skip_bad:
+        raise BadInput(f"{len(table.errors)} rows cannot be used, the first: {table.errors[0]}. Mend them, or leave them out with --skip-bad", table.source)
+
+
+# the folder
+
+
+def _free(folder: Path, resume: bool, overwrite: bool) -> None:
+    """BadInput where the folder holds something that would be lost."""
+    if folder.exists() and not folder.is_dir():
+        raise BadInput("is a file, not a folder; choose another --out", str(folder))
+    held = _read_settings(folder)
+    if resume:
+        if held is None:
+            raise BadInput("holds no training to go on with; leave --resume out", str(folder))
+        if held.get("finished"):
+            raise BadInput("this training is finished; predict with it, or train anew with --overwrite", str(folder))
+        return
+    if held is not None and not overwrite:
+        done = "a finished predictor; choose another --out or pass --overwrite" if held.get("finished") else "a training that was stopped; go on with --resume or begin anew with --overwrite"
+        raise BadInput(f"holds {done}", str(folder))
+    if held is None and folder.is_dir() and any((folder / n).exists() for n in (WORDS, CLASSICAL)) and not overwrite:
+        raise BadInput("holds a predictor; choose another --out or pass --overwrite", str(folder))
+    if overwrite and folder.is_dir():
+        shutil.rmtree(folder / STATE, ignore_errors=True)
+        for member in folder.glob("member_*"):
+            shutil.rmtree(member, ignore_errors=True)
+        for name in OURS:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _read_settings(folder: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise BadInput(f"cannot be read: {error}", str(folder / SETTINGS)) from None
+
+
+def _settled(folder: Path, settings: dict[str, Any], resume: bool) -> dict[str, Any]:
+    """The settings, written down; of a training that goes on they must be those of before."""
+    if resume:
+        held = _read_settings(folder) or {}
+        if differing := [k for k, v in json.loads(json.dumps(settings)).items() if held.get(k) != v and k not in ("source", "rows")]:
+            k = differing[0]
+            raise BadInput(f"{k} was {held.get(k)!r}, is {settings[k]!r}; a training goes on with the settings it began with", str(folder))
+        if held.get("rows") != settings["rows"]:
+            raise BadInput("the table has changed since the training began; begin anew with --overwrite", str(folder))
+        return settings
+    made(folder)
+    write_atomic(folder / SETTINGS, json.dumps(settings | {"finished": False}, indent=1, ensure_ascii=False) + "\n")
+    return settings
+
+
+def _split(folder: Path, table: UserTable, split: str, seed: int, resume: bool) -> Split:
+    """The split of the rows, drawn and written, or read."""
+    data = digest(table.keys, table.labels.tolist())
+    if resume and (folder / SPLIT).exists():
+        return read_split(folder / SPLIT, data)
+    kind, _, value = split.partition(":")
+    if split.endswith(".json"):
+        part = read_split(split)
+        if lost := {"train", "test"} - set(part.parts):
+            raise BadInput(f"has no part {sorted(lost)[0]!r}; train and test are needed, val is good to have", split)
+        known = set(table.keys)
+        if gone := [k for keys in part.parts.values() for k in keys if k not in known]:
+            raise BadInput(f"names {len(gone)} rows that are not in the table, the first {gone[0]!r}", split)
+    else:
+        if kind not in KINDS:
+            raise Missing("kind of split", kind, KINDS)
+        times = None
+        if kind == "time":
+            if value not in table.frame:
+                raise Missing("column", value or "(none given: write time:COLUMN)", [str(c) for c in table.frame.columns])
+            times = table.frame[value].tolist()
+        part = draw(kind, table.keys, data=data, seed=seed, crystals=table.inputs if isinstance(table.inputs, Crystals) else None,
+                    counts=counts_of(table.inputs), times=times, element=value if kind == "element" else "", clusters=min(20, max(3, len(table.keys) // 20)))
+    part.write(folder / SPLIT)
+    return part
+
+
+def _trained(role: str, model: str, inputs, target: Target, rows, settings, names, about, folder: Path, watch: Watch) -> Training:
+    if role == "regressor":
+        watch.stage("train", 1)
+        found = train_regressor(model, inputs, target, rows, options=settings["options"], log_scale=settings["log_scale"], seed=settings["seed"], names=names, data=about)
+        watch.advance("train", 1)
+        return found
+    state = {"epochs": 0, "done": 0, "told": -1}
+
+    def told(event: Mapping[str, Any]) -> None:
+        if event["event"] == "graphs":
+            if not state.get("graphs"):
+                state["graphs"] = True
+                watch.stage("graphs", event["of"])
+            watch.advance("graphs", event["done"])
+        elif event["event"] == "plan":
+            state["epochs"] = event["epochs"]
+            each = settings["members"]
+            watch.note(f"{event['parameters']:,} parameters, {event['epochs']} epochs{f' of {each} networks' if each > 1 else ''}, {event['training_per_second']:.0f} structures/s: about {_clock(event['seconds'])}")
+            watch.stage("train", event["epochs"] * each)
+        elif event["event"] == "resumed":
+            watch.note(f"goes on in epoch {event['epoch']}")
+        elif event["event"] == "epoch":
+            done = event["member"] * state["epochs"] + event["epoch"]
+            watch.advance("train", done)
+            if (tenth := 10 * event["epoch"] // state["epochs"]) != state["told"] or event["epoch"] == 1:
+                state["told"] = tenth
+                error = next(iter(event.get("errors", {}).values()), None)
+                what = "share of wrong ones" if target.classes else f"mean absolute error{f' in {target.unit}' if target.unit else ''}"
+                watch.note(f"epoch {event['epoch']} of {state['epochs']}: loss {event['loss']:.4g}" + (f", validation rows {error:.4g} ({what})" if error is not None else ""))
+        elif event["event"] == "calibrate":
+            watch.stage("calibrate", 1)
+
+    budget = settings["minutes"] * 60 if settings["minutes"] else None
+    return train_network(model, inputs, target, rows, options=settings["options"], recipe={"epochs": settings["epochs"]} if settings["epochs"] else None,
+                         log_scale=settings["log_scale"], members=settings["members"], budget=budget, seed=settings["seed"], names=names, data=about,
+                         checkpoint=folder / STATE, log=told, should_stop=watch.stop)
+
+
+def _clock(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+# the test
+
+
+def _tested(found: Training, table: UserTable, inputs, rows: Mapping[str, np.ndarray], target: Target, folder: Path, watch: Watch) -> dict[str, Any]:
+    test = rows["test"]
+    watch.stage("test", len(test))
+    said = found.predictor.predict(inputs[test].bare(), on_progress=lambda done, of: watch.advance("test", done))
+    truth = table.labels[test]
+    has = ~np.isnan(truth)
+    _write_predictions(folder / TABLE, [table.keys[i] for i in test], truth, said)
+    out: dict[str, Any] = {"scores": [], "known": {}, "calibration": {}, "leaks": _leaks(table.inputs, rows)}
+    if not has.any():
+        return out
+    if target.classes and len(set(truth[has])) < 2:
+        watch.note("the test rows hold one class only; no score can be given")
+        return out
+    names = CLASSES if target.classes else SHOWN
+    out["scores"] = [asdict(s) for s in scores(truth, said.value, names, unit=target.unit)]
+    level = float(np.nanmean(table.labels[rows["train"]]))
+    base = np.full(len(truth), float(level >= 0.5) if target.classes else level)
+    out["baseline"] = {"name": "more frequent class" if target.classes else "mean of the training rows",
+                       "score": asdict(scores(truth, base, ["accuracy" if target.classes else "mae"], unit=target.unit)[0])}
+    if target.classes:
+        out["calibration"] = {"ece": ece(truth, said.value)}
+    elif np.isfinite(said.deviation).all() and np.isfinite(said.low).all():
+        out["calibration"] = calibration(truth, said.value, said.deviation) | {f"coverage_interval_{LEVEL:.0%}": coverage(truth, said.low, said.high)}
+    words, metric = np.array(said.known), "accuracy" if target.classes else "mae"
+    for w in ("known", "edge", "unknown"):
+        pick = has & (words == w)
+        if pick.any():
+            out["known"][w] = {"rows": int(pick.sum()), metric: scores(truth[pick], said.value[pick], [metric], resamples=1)[0].value}
+    from .figures.parity import parity
+
+    if not target.classes:
+        write_atomic(folder / PARITY, parity(truth[has], said.value[has], said.deviation[has], np.array(said.known)[has], f"{table.target}{f', {target.unit}' if target.unit else ''}") + "\n")
+    return out
+
+
+def _leaks(inputs: Crystals | Compositions, rows: Mapping[str, np.ndarray]) -> list[str]:
+    """Lines on tested materials that were trained on."""
+    if not len(rows["test"]):
+        return []
+    if isinstance(inputs, Compositions):
+        found = [composition_leaks(counts_of(inputs[rows["train"]]), counts_of(inputs[rows["test"]]))]
+    else:
+        found = list(crystal_leaks(inputs[rows["train"]], inputs[rows["test"]], match=False).values())
+    return [f"{x} were trained on too" for x in found if x.count] or ["no tested row shares its formula with a training row"]
+
+
+def _write_predictions(path: Path, keys: Sequence[str], truth: np.ndarray, said: Prediction) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({"key": keys, "label": truth, "prediction": said.value, "deviation": said.deviation, "low": said.low, "high": said.high, "percentile": said.percentile,
+                          "known": said.known, "nearest": said.nearest})
+    write_atomic(path, frame.to_csv(index=False))
+
+
+# prediction
+
+
+def predict(folder: str | Path, sources: Sequence[str | Path], *, structure: str = "", formula: str = "", identity: str = "", level: float = LEVEL, max_atoms: int = 500,
+            watch: Watch = Watch()) -> list[dict[str, Any]]:
+    """One dict for every structure or formula, in the order given: value, uncertainty, interval, nearness; or an error with file, row and field.
+
+    folder   of a predictor that `train` wrote; sources: structure files, tables, folders of structure files, and for models of formulas also formulas
+    """
+    model = CalibratedPredictor.load(folder)
+    watch.note(_who(model, folder))
+    inputs, names, errors = _formulas(sources, formula, identity) if model.takes_compositions else _structures(sources, structure, identity, max_atoms)
+    rows: list[dict[str, Any]] = []
+    if inputs is not None and len(inputs):
+        watch.stage("predict", len(inputs))
+        keep, said, refused = _said(model, inputs, level, watch)
+        rows = [_row(model, names[i], inputs[i], said, k, level) for k, i in enumerate(keep)]
+        errors += [{**names[i], "error": why} for i, why in refused.items()]
+    found = sorted([*rows, *errors], key=lambda r: r.pop("_at"))
+    return found
+
+
+def _who(model: CalibratedPredictor, folder: str | Path) -> str:
+    first = model.members[0]
+    name = getattr(first, "encoder", getattr(first, "name", "?"))
+    unit = f" in {model.target.unit}" if model.target.unit else ""
+    return f"{folder}: {name}{f' x {len(model.members)}' if len(model.members) > 1 else ''}, {first.data.get('column', model.target.name)}{unit}, trained on {first.data.get('rows', '?')} rows of {first.data.get('source', '?')}"
+
+
+def _said(model: CalibratedPredictor, inputs, level: float, watch: Watch) -> tuple[list[int], Prediction | None, dict[int, str]]:
+    """(rows that were predicted, their prediction, {row: why it was refused})."""
+    keep, refused = list(range(len(inputs))), {}
+    while keep:
+        try:
+            return keep, model.predict(inputs[keep], level, on_progress=lambda done, of: watch.advance("predict", done)), refused
+        except BadInput as error:
+            word, _, place = error.where.partition(" ")
+            if word != "crystal" or not place.isdigit():
+                raise
+            refused[keep.pop(int(place))] = error.message
+    return [], None, refused
+
+
+def _row(model: CalibratedPredictor, name: Mapping[str, Any], one, said: Prediction, k: int, level: float) -> dict[str, Any]:
+    from ..crystal.composition import compositions, reduced_formula
+
+    first = model.members[0]
+    column = str(first.data.get("column", model.target.name))
+    row = {**name, "formula": reduced_formula(compositions(one)[0]) if isinstance(one, Crystals) else name.get("formula", one.formula()), "target": column}
+    if model.target.classes:
+        classes = first.data.get("classes") or ["0", "1"]
+        row |= {"value": classes[int(said.value[k] >= 0.5)], "probability": float(said.value[k])}
+    else:
+        row |= {"value": float(said.value[k]), "deviation": float(said.deviation[k]), "low": float(said.low[k]), "high": float(said.high[k]), "unit": model.target.unit}
+    return row | {"known": said.known[k], "percentile": float(said.percentile[k]), "nearest": said.nearest[k]}
+
+
+def _structures(sources: Sequence[str | Path], structure: str, identity: str, max_atoms: int):
+    from ..crystal.formats import read
+    from ..crystal.gate import Limits
+
+    paths: list[str] = []
+    for source in map(Path, sources):
+        inside = sorted(p for p in source.iterdir() if p.name.lower().endswith((".cif", ".vasp", ".poscar", ".xyz", ".extxyz"))) if source.is_dir() else [source]
+        if not inside:
+            raise BadInput("holds no structure files", str(source))
+        paths += map(str, inside)
+    limits = Limits(atoms=max_atoms, bytes=max(Limits.bytes, 400 * max_atoms))
+    parts, names, errors = [], [], []
+    for at, path in enumerate(paths):
+        more = {}
+        if path.lower().endswith((".csv", ".tsv", ".parquet", ".csv.gz")):
+            more = {"cif_column": structure or _structure_column(path), "id_column": identity or "material_id"}
+        found = read(path, limits=limits, **more)
+        parts += [found.crystals.bare()] if len(found) else []
+        names += [{"_at": (at, row), "file": file, "row": row if row >= 0 else None, "name": name} for (file, row), name in zip(found.sources, found.names, strict=True)]
+        errors += [{"_at": (at, _number_in(e.row)), "file": e.file or path, "row": e.row or None, "field": e.field, "error": e.message} for e in found.errors]
+    return (Crystals.join(parts) if parts else None), names, errors
+
+
+def _structure_column(path: str) -> str:
+    from .train_table import STRUCTURES, _frame, _named
+
+    return _named(_frame(Path(path)), "", STRUCTURES, path, "structure") or "cif"
+
+
+def _number_in(text: str) -> int:
+    found = re.search(r"\d+", text or "")
+    return int(found[0]) if found else -1
+
+
+def _formulas(sources: Sequence[str | Path], formula: str, identity: str):
+    from .train_table import IDS, _frame, _named
+
+    good, names, errors = [], [], []
+    for at, source in enumerate(map(str, sources)):
+        if not Path(source).exists():
+            texts, file, idents = [source], "", [source]
+        else:
+            frame = _frame(Path(source))
+            column = formula or _named(frame, "", FORMULAS, source, "formula")
+            if not column or column not in frame:
+                raise BadInput(f"has no column of formulas ({', '.join(FORMULAS)}); name it with --formula", source)
+            texts, file = frame[column].tolist(), source
+            held = _named(frame, identity, IDS, source, "identity")
+            idents = frame[held].astype(str).tolist() if held else [str(i) for i in range(len(frame))]
+        for i, (text, ident) in enumerate(zip(texts, idents, strict=True)):
+            name = {"_at": (at, i), "file": file, "row": i if file else None, "name": ident, "formula": str(text)}
+            try:
+                if not isinstance(text, str) or not text.strip():
+                    raise BadInput("the cell is empty")
+                good.append(Compositions.of([text]))
+                names.append(name)
+            except MatterloopError as error:
+                hint = "" if file or Path(source).suffix == "" else "; there is no such file either"
+                errors.append({**name, "field": formula or "formula", "error": getattr(error, "message", str(error)) + hint})
+    return (Compositions.join(good) if good else None), names, errors
