@@ -73,11 +73,9 @@ def _class_sizes(copies: Translations) -> Tensor:
     for i, symmetry in enumerate(copies.found):
         if symmetry is None:
             continue
-        inside = torch.eye(3, dtype=torch.float64)
-        if symmetry.complete:
-            inside = symmetry.primitive_vectors.T
-        else:
-            symmetry = analyse(symmetry.primitive, symmetry.symprec)[0]
+        inside = symmetry.primitive_vectors.T
+        if len(symmetry.mapping) > int(symmetry.mapping.max()) + 1:  # a larger cell may hide operations
+            inside, symmetry = torch.eye(3, dtype=torch.float64), analyse(symmetry.primitive, symmetry.symprec)[0]
         turn = torch.linalg.inv(inside) @ symmetry.rotations.to(torch.float64) @ inside
         parts.append(turn.round().long())
         owner.append(torch.full((len(turn),), i))

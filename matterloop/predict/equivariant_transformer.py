@@ -77,15 +77,17 @@ class Attention(nn.Module):
         self.vector = None if first else linear(rng, width, 3 * width, bias=False)
 
     def forward(self, x: Tensor, vec: Tensor, bins: Tensor, cutoff: Tensor, unit: Tensor, here: Bins, there: Bins) -> tuple[Tensor, Tensor]:
-        """x (atoms, width), vec (atoms, 3, width), bins (edges, bins), cutoff (edges, 1), unit vectors (edges, 3, 1) to neighbours: what to add to x and vec."""
-        x, width = self.norm(x), self.width
+        """x (atoms, width), vec (atoms, 3, width), bins (edges, bins), cutoff (edges, 1), unit vectors times cutoff (edges, 3, 1) to neighbours: what to
+        add to x and vec.
+        """
+        x, width, shape = self.norm(x), self.width, (len(bins), self.heads, -1)
         product = here.take(self.query(x)) * there.take(self.key(x)) * F.silu(self.key_filter(bins))
-        share = F.silu(product.view(len(bins), self.heads, -1).sum(-1)).repeat_interleave(width // self.heads, 1)
-        s = (there.take(self.value(x)) * (F.silu(self.value_filter(bins)) * cutoff)).split(width, 1)
+        share = F.silu(product.view(shape).sum(-1)) * cutoff
+        s = (there.take(self.value(x)) * F.silu(self.value_filter(bins))).split(width, 1)
         turned = s[-1][:, None] * unit
         if not self.first:
-            turned = turned + s[1][:, None] * there.take(vec.flatten(1)).view(-1, 3, width)
-        y, w = here.sum(torch.cat([s[0] * share, turned.flatten(1)], 1)).split([width, 3 * width], 1)
+            turned = torch.addcmul(turned, (s[1] * cutoff)[:, None], there.take(vec.flatten(1)).view(-1, 3, width))
+        y, w = here.sum((s[0].reshape(shape) * share[..., None]).flatten(1)), here.sum(turned.flatten(1))
         w = w.view(-1, 3, width)
         if self.first:
             return self.out(y), w
@@ -126,6 +128,7 @@ class EquivariantTransformer(nn.Module):
         unit = torch.cat([vectors / length[:, None], vectors.new_zeros(n, 3)]).to(self.norm.weight.dtype)[..., None]
         length = torch.cat([length, length.new_zeros(n)]).to(unit)
         cutoff = cosine_cutoff(length, self.radius)[:, None]
+        unit = unit * cutoff[..., None]
         bins, own = self.expand(length, cutoff), torch.arange(n, device=length.device)
         here, there = Bins(torch.cat([graph.receivers, own]), n), Bins(torch.cat([graph.senders, own]), n)
         weight = self.filter(bins) * cutoff * (torch.arange(len(length), device=length.device) < len(graph))[:, None]
