@@ -21,7 +21,6 @@ from ..potential.oracle import Oracle
 
 STABLE = 0.0  # eV/atom: limit on the hull distance where the ask names none and asks for stable crystals
 DEFAULT_LIMIT = 0.1  # eV/atom: where the ask says nothing of stability
-MEASURABLE = {"energy_above_hull", "formation_energy", "density", "volume_per_atom", "magnetic_moment"}
 
 
 @cache
@@ -167,14 +166,16 @@ class Judges:
         return [
             stability(above, self.limit(ask), self.error, f"against {against}{known}"),
             Reason("coverage", share, 0.0, "share", True, note=f"missing: {', '.join(missing)}" if missing else ""),
-            against_limit("formation_energy", formation, "eV/atom", ask.limit("formation_energy")),
+            against_limit("formation_energy", formation, "eV/atom", ask.limit("formation_energy_per_atom")),
         ]
 
     def _limits(self, ask: Ask, crystal: Crystals, record: Mapping[str, Any]) -> list[Reason]:
+        moment = record.get("moment")
         values = {
             "density": (float(density(crystal)[0]), "g/cm^3"),
             "volume_per_atom": (float(crystal.volume[0]) / crystal.atoms, "Å^3"),
-            "magnetic_moment": (None if record.get("moment") is None else record["moment"] / crystal.atoms, "muB/atom"),
+            "magnetic_moment": (moment, "muB"),
+            "magnetic_moment_per_atom": (None if moment is None else moment / crystal.atoms, "muB/atom"),
         }
         reasons = []
         for wanted in ask.limits:

@@ -256,7 +256,7 @@ class WyckoffTransformer:
             value = _middle(limit.low, limit.high)
             if limit.name == "energy_above_hull" and limit.high is not None and self.above_hull is not None:
                 value = min(self.above_hull, limit.high)
-            name = {"energy_above_hull": "above_hull", "formation_energy": "formation_energy", "band_gap": "band_gap"}.get(limit.name)
+            name = {"energy_above_hull": "above_hull", "formation_energy_per_atom": "formation_energy", "band_gap": "band_gap"}.get(limit.name)
             if name is not None and value is not None:
                 wanted[name] = torch.full((rows,), float(value))
         more: dict[str, torch.Tensor] = {}

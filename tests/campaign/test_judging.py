@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from matterloop.archive.records import Ask, Candidate, Limit
+from matterloop.campaign.lexicon import CHECKABLE, PROPERTIES
 from matterloop.campaign.judging import Judges, known_phases
 from matterloop.crystal.state import Crystals
 from matterloop.crystal.wyckoff import build
@@ -28,10 +29,10 @@ def screened(crystals, earlier=(), reference=Reference(), novel=True):
     return judges(reference).screen(wrap(crystals, "new"), Ask(), novel, wrap(earlier, "old"))
 
 
-def judged(crystals, energies, *, converged=None, before=(), error=None, ask=Ask(), reference=Reference(), novel=True):
+def judged(crystals, energies, *, converged=None, before=(), error=None, ask=Ask(), reference=Reference(), novel=True, moment=None):
     keys = [f"k{i}" for i in range(len(crystals))]
     fine = [True] * len(crystals) if converged is None else converged
-    records = [{"energy": e * x.atoms, "fmax": 0.01, "converged": c, "moment": None} for e, x, c in zip(energies, crystals, fine, strict=True)]
+    records = [{"energy": e * x.atoms, "fmax": 0.01, "converged": c, "moment": moment} for e, x, c in zip(energies, crystals, fine, strict=True)]
     former = Crystals.join([x.bare() for x in before]) if before else None
     found = judges(reference, error).judge(keys, Crystals.join([x.bare() for x in crystals]), records, ask, novel, 0.05, [f"b{i}" for i in range(len(before))], former)
     return [{r.check: r for r in found[k]} for k in keys]
@@ -77,6 +78,21 @@ def test_stability_carries_its_probability_and_marks_what_lies_at_the_limit():
     assert at["energy_above_hull"].borderline and not at["energy_above_hull"].passed
     assert not high["energy_above_hull"].passed and high["energy_above_hull"].confidence == pytest.approx(4 / 6, abs=1e-6)
     assert "NaCl" in low["energy_above_hull"].note
+
+
+def test_every_property_that_counts_as_checkable_is_checked():
+    for name in sorted(CHECKABLE):
+        ask = Ask(limits=(Limit(name, None, -1e6, PROPERTIES[name].unit),))
+        (row,) = judged([SALT], [-1], ask=ask, moment=1.0)
+        wanted = "formation_energy" if name == "formation_energy_per_atom" else name
+        assert row[wanted].limit == -1e6 and not row[wanted].passed, name
+
+
+def test_a_moment_is_that_of_the_cell_or_of_an_atom():
+    ask = Ask(limits=(Limit("magnetic_moment", 1.5, None, "muB"), Limit("magnetic_moment_per_atom", 1.5, None, "muB")))
+    (row,) = judged([SALT], [-1], ask=ask, moment=2.0)
+    assert (row["magnetic_moment"].value, row["magnetic_moment"].passed) == (2.0, True)
+    assert (row["magnetic_moment_per_atom"].value, row["magnetic_moment_per_atom"].passed) == (1.0, False)
 
 
 def test_a_known_phase_is_named_though_novelty_was_not_asked():

@@ -89,7 +89,7 @@ def test_a_type_with_a_formula_puts_amounts_where_they_belong(made):
 
 def test_limits_become_conditions(made):
     generator = made(above_hull=0.0)
-    asked = generator._conditions(Ask(limits=(Limit("band_gap", 1.0, 2.0, "eV"), Limit("formation_energy", None, -1.0, "eV/atom"))), 3)
+    asked = generator._conditions(Ask(limits=(Limit("band_gap", 1.0, 2.0, "eV"), Limit("formation_energy_per_atom", None, -1.0, "eV/atom"))), 3)
     assert asked.band_gap.tolist() == [1.5] * 3 and asked.formation_energy.tolist() == pytest.approx([-1.25] * 3) and asked.above_hull.tolist() == [0.0] * 3
     assert _middle(None, None) is None and _middle(2.0, None) == 2.5 and _middle(None, 0.0) == pytest.approx(-0.1)
     assert torch.isnan(made(above_hull=None)._conditions(Ask(), 2).above_hull).all()
