@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..base.elements import MAX_Z
+from ..base.errors import BadInput
 from ..base.registry import Card
 from ..base.seeds import torch_stream
 from ..crystal.graph import Graph, Nearest
@@ -21,8 +21,9 @@ from ..crystal.segments import Bins
 from ..crystal.state import Crystals
 from ..layers.angles import cosines, following, reverse_of, undirected
 from ..layers.edge_gated import EdgeGated
+from ..layers.elements import ElementLinear
 from ..layers.normal import BatchNorm, Dense
-from ..layers.parts import Gaussians, embedding
+from ..layers.parts import Gaussians
 from ..learn.targets import Features
 
 CARD = Card(
@@ -38,7 +39,7 @@ CARD = Card(
     presets={"small": {"width": 64, "layers": 2, "plain": 2}},
     small={"width": 16, "inner": 8, "layers": 2, "plain": 2, "lengths": 20, "angles": 10},
     differs=(
-        "elements enter as one-hot vectors instead of 92 fixed numbers each",
+        "elements enter as 54 numbers known of each instead of 92",
         "the angle update of the last line-graph layer and the bond update of the last layer, which nothing reads in the original, are left out",
         "biases that another bias or a normalisation makes idle are left out",
         "an image of the atom itself is one bond in each direction; the original has it twice",
@@ -65,13 +66,15 @@ class ALIGNN(nn.Module):
     def __init__(self, width: int = 256, inner: int = 64, layers: int = 4, plain: int = 4, neighbours: int = 12, radius: float = 8.0, lengths: int = 80,
                  angles: int = 40, seed: int = 0):
         super().__init__()
+        if plain < 1:
+            raise BadInput(f"plain is {plain}, wanted at least 1: nothing would read the last bonds", "ALIGNN")
         rng = torch_stream(seed, "alignn")
         self.width, self.graph = width, bonds(neighbours, radius)
-        self.embed, self.atom_norm = embedding(rng, MAX_Z + 1, width), BatchNorm(width)
+        self.embed, self.atom_norm = ElementLinear(rng, width, bias=False), BatchNorm(width)
         gaussians = lambda low, high, count: Gaussians(low, high, count, (count - 1) / (high - low))
         self.bond = nn.Sequential(gaussians(0.0, radius, lengths), Dense(rng, lengths, inner), Dense(rng, inner, width))
         self.angle = nn.Sequential(gaussians(-1.0, 1.0, angles), Dense(rng, angles, inner), Dense(rng, inner, width)) if layers else None
-        self.on_bonds = nn.ModuleList(EdgeGated(rng, width, edges=i + 1 < layers + plain or i < layers) for i in range(layers + plain))
+        self.on_bonds = nn.ModuleList(EdgeGated(rng, width, edges=i + 1 < layers + plain) for i in range(layers + plain))
         self.on_angles = nn.ModuleList(EdgeGated(rng, width, edges=i + 1 < layers) for i in range(layers))
 
     def forward(self, crystals: Crystals, graph: Graph) -> Features:

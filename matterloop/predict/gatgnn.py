@@ -25,8 +25,9 @@ from ..base.seeds import torch_stream
 from ..crystal.graph import Graph, Nearest
 from ..crystal.segments import segment_mean, segment_softmax, segment_sum
 from ..crystal.state import Crystals
+from ..layers.elements import ElementLinear
 from ..layers.normal import BatchNorm
-from ..layers.parts import Gaussians, embedding, linear
+from ..layers.parts import Gaussians, linear
 from ..learn.targets import Features
 
 CARD = Card(
@@ -43,7 +44,7 @@ CARD = Card(
     differs=(
         "every neighbour as near as the 12th counts, so that the answer does not depend on the order of atoms; the paper takes 12",
         "an atom with fewer neighbours within the radius has fewer edges; the original fills up with edges to the first atom",
-        "elements are embedded by a learned table instead of 92 fixed numbers each",
+        "elements enter as 54 numbers known of each instead of 92",
         "the second dense layer after pooling is the hidden layer of the predictor's head",
         "biases that a softmax or a normalisation takes away again are left out",
     ),
@@ -86,7 +87,7 @@ class GATGNN(nn.Module):
         rng = torch_stream(seed, "gatgnn")
         self.width, self.graph = width, Nearest(neighbours, radius, fewer=True)
         bins = round(radius / spacing) + 1
-        self.embed, self.expand, self.edge = embedding(rng, MAX_Z + 1, width), Gaussians(0.0, radius, bins, 1 / spacing**2), linear(rng, bins, width)
+        self.embed, self.expand, self.edge = ElementLinear(rng, width), Gaussians(0.0, radius, bins, 1 / spacing**2), linear(rng, bins, width)
         self.layers = nn.ModuleList(LocalAttention(rng, width, heads) for _ in range(layers))
         self.compose, self.weigh = linear(rng, width + MAX_Z + 1, 32), linear(rng, 32, 1, bias=False)
         self.read = linear(rng, width, width)

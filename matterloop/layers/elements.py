@@ -1,0 +1,27 @@
+"""Elements as linear maps of what is known of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..represent.element_vectors import element_vectors
+from .parts import linear
+
+
+class ElementLinear(nn.Module):
+    """Atomic numbers (atoms,) to (atoms, width): one linear map of the fixed numbers of `represent/element_vectors.py`, which are saved with the weights."""
+
+    def __init__(self, rng: torch.Generator, width: int, bias: bool = True):
+        super().__init__()
+        vectors = torch.from_numpy(element_vectors().copy())
+        self.register_buffer("vectors", vectors)
+        self.map = linear(rng, vectors.shape[1], width, bias)
+
+    @property
+    def weight(self) -> Tensor:
+        """Of the map, (width, numbers)."""
+        return self.map.weight
+
+    def forward(self, species: Tensor) -> Tensor:
+        return self.map(self.vectors.index_select(0, species))
