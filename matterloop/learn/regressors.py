@@ -29,6 +29,7 @@ class Regressor(ABC):
     """
 
     name: ClassVar[str] = ""
+    classes = 0
 
     @abstractmethod
     def learn(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -60,7 +61,8 @@ class Regressor(ABC):
         if self.classes and ((y != np.round(y)) | (y >= self.classes)).any():
             raise BadInput(f"labels must be whole numbers from 0 to {self.classes - 1}, got {y.min():g} to {y.max():g}", self.name)
         order = in_order(x, y)
-        self.columns, self.state = table.names, self.learn(x[order], y[order], rng)
+        self.columns = table.names
+        self.state = self.learn(x[order], y[order], rng)
         return self
 
     def predict(self, inputs: Inputs) -> np.ndarray:

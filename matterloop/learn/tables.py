@@ -68,40 +68,52 @@ def counts_of(inputs: Inputs) -> np.ndarray:
     return out
 
 
-def _magpie(inputs: Inputs) -> tuple[np.ndarray, Sequence[str]]:
+def _magpie(inputs: Inputs) -> np.ndarray:
     from ..represent import magpie
 
-    return magpie.of_counts(counts_of(inputs)), magpie.LABELS
+    return magpie.of_counts(counts_of(inputs))
 
 
-def _composition(inputs: Inputs) -> tuple[np.ndarray, Sequence[str]]:
+def _of_compositions(inputs: Inputs, groups: tuple[str, ...]) -> np.ndarray:
     from ..represent import composition_statistics
 
-    return composition_statistics.of_counts(counts_of(inputs)), composition_statistics.labels()
+    return composition_statistics.of_counts(counts_of(inputs), groups or tuple(composition_statistics.GROUPS))
 
 
-def _elements(inputs: Inputs) -> tuple[np.ndarray, Sequence[str]]:
-    from ..represent import composition_statistics
-
-    return composition_statistics.of_counts(counts_of(inputs), ("elements",)), composition_statistics.labels(("elements",))
-
-
-def _of_crystals(inputs: Inputs, groups: tuple[str, ...]) -> tuple[np.ndarray, Sequence[str]]:
+def _of_crystals(inputs: Inputs, groups: tuple[str, ...]) -> np.ndarray:
     from ..represent import structure_statistics
 
     if not isinstance(inputs, Crystals):
         raise BadInput(f"got {type(inputs).__name__}, and these features need Crystals", "regressor")
-    return structure_statistics.StructureStatistics(groups)(inputs).numpy(), structure_statistics.labels(groups)
+    return structure_statistics.StructureStatistics(groups)(inputs).numpy()
 
 
-FAMILIES = {
-    "magpie": _magpie,
-    "composition": _composition,
-    "elements": _elements,
-    "cell": lambda inputs: _of_crystals(inputs, ("cell",)),
-    "bonds": lambda inputs: _of_crystals(inputs, ("cell", "bonds", "distances")),
-    "structure": lambda inputs: _of_crystals(inputs, ("cell", "bonds", "distances", "sites")),
-}
+FAMILIES = {  # name -> (room's file, groups in it)
+    "magpie": ("magpie", ()), "composition": ("composition_statistics", ()), "elements": ("composition_statistics", ("elements",)),
+    "cell": ("structure_statistics", ("cell",)), "bonds": ("structure_statistics", ("cell", "bonds", "distances")),
+    "structure": ("structure_statistics", ("cell", "bonds", "distances", "sites"))}
+
+
+def columns_of(features: str) -> tuple[str, ...]:
+    """Names of the columns that `read_table` gives for these features; Missing for a family that is not there."""
+    from ..represent import composition_statistics, magpie, structure_statistics
+
+    names = []
+    for file, groups in _families(features):
+        if file == "magpie":
+            names += magpie.LABELS
+        elif file == "composition_statistics":
+            names += composition_statistics.labels(groups or tuple(composition_statistics.GROUPS))
+        else:
+            names += structure_statistics.labels(groups)
+    return tuple(names)
+
+
+def _families(features: str) -> list[tuple[str, tuple[str, ...]]]:
+    names = features.split("+")
+    if unknown := [n for n in names if n not in FAMILIES]:
+        raise Missing("family of features", unknown[0], FAMILIES)
+    return [FAMILIES[n] for n in names]
 
 
 def read_table(inputs: Inputs, features: str) -> Table:
@@ -115,11 +127,9 @@ def read_table(inputs: Inputs, features: str) -> Table:
     """
     if isinstance(inputs, Table):
         return inputs
-    names = features.split("+")
-    if unknown := [n for n in names if n not in FAMILIES]:
-        raise Missing("family of features", unknown[0], FAMILIES)
-    parts = [FAMILIES[n](inputs) for n in names]
-    return Table(np.hstack([values for values, _ in parts]), tuple(name for _, labels in parts for name in labels))
+    read = {"magpie": lambda groups: _magpie(inputs), "composition_statistics": lambda groups: _of_compositions(inputs, groups),
+            "structure_statistics": lambda groups: _of_crystals(inputs, groups)}
+    return Table(np.hstack([read[file](groups) for file, groups in _families(features)]), columns_of(features))
 
 
 def table_of_columns(columns: Mapping[str, Sequence[float]]) -> Table:
