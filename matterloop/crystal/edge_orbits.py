@@ -73,12 +73,10 @@ def _class_sizes(copies: Translations) -> Tensor:
     for i, symmetry in enumerate(copies.found):
         if symmetry is None:
             continue
-        inside = symmetry.primitive_vectors.T
-        if len(symmetry.mapping) > int(symmetry.mapping.max()) + 1:  # a larger cell may hide operations
-            inside, symmetry = torch.eye(3, dtype=torch.float64), analyse(symmetry.primitive, symmetry.symprec)[0]
-        turn = torch.linalg.inv(inside) @ symmetry.rotations.to(torch.float64) @ inside
-        parts.append(turn.round().long())
-        owner.append(torch.full((len(turn),), i))
+        if len(symmetry.mapping) > int(symmetry.mapping.max()) + 1:  # a larger cell may hide operations, and is not what `copies.cell` holds
+            symmetry = analyse(symmetry.primitive, symmetry.symprec)[0]
+        parts.append(symmetry.rotations.long())
+        owner.append(torch.full((len(parts[-1]),), i))
     turn, owner = torch.cat(parts), torch.cat(owner)
     parity = torch.cartesian_prod(*[torch.arange(2)] * 3)
     code = ((turn @ parity.T) % 2 * torch.tensor([[4], [2], [1]])).sum(1)  # (operations, 8)
