@@ -1,0 +1,205 @@
+"""iComFormer: attention over a crystal graph in which the angles of edges to a frame of lattice vectors make the description complete.
+
+K. Yan, C. Fu, X. Qian, X. Qian, S. Ji, "Complete and efficient graph transformers for crystal material property prediction", International Conference on Learning
+Representations 2024, arXiv:2403.11857, section 4.2; public code in github.com/divelab/AIRS.
+
+    m(q, k, v) = M(v) * sigmoid(BN(q * K(k) / sqrt d))                         K, M: perceptrons of three vectors in a row
+    nodes   x_i <- softplus(x_i + BN(C sum_j m(Q x_i, [K x_i, K x_j, E e], [V x_i, V x_j, E e])))
+    edges   e <- softplus(e + BN(C sum_p m(Q e, [K e, K_p l_p, E a_p], [V e, V_p l_p, E a_p])))   p = 1, 2, 3: lattice vectors of the frame,
+            l_p from their lengths, a_p from the cosines of their angles to the edge
+Lengths enter as Gaussians of -0.75 / r. One layer of nodes, one of edges, then nodes again. Edges: the 25 nearest images with all as near as the last, seen from
+both ends, and those to an atom's own copies at the frame's vectors.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..base.registry import Card
+from ..base.seeds import torch_stream
+from ..crystal.frames import copy_edges, frames, united
+from ..crystal.graph import Graph, Nearest
+from ..crystal.segments import Bins, offsets_of, runs, segment_count, segment_mean, segment_sum
+from ..crystal.state import Crystals
+from ..crystal.translations import translations
+from ..layers.normal import BatchNorm
+from ..layers.parts import Gaussians, linear, perceptron
+from ..learn.targets import Features
+from ..represent.element_bins import WIDTH, element_bins
+
+CARD = Card(
+    name="comformer",
+    aliases=("icomformer",),
+    build="IComFormer",
+    role="encoder",
+    paper="2403.11857",
+    year=2024,
+    summary="iComFormer: attention over edges that know their angles to a frame of lattice vectors",
+    capabilities=("seed",),
+    keeps=("rotation", "translation", "permutation", "cell", "supercell"),
+    waives={
+        "reflection": "the frame is right-handed, so that a crystal and its mirror image are told apart, as the paper wants",
+        "smooth": "the graph of the paper ends at the 25th neighbour, and its frame is of the three shortest vectors: predictions jump where either changes",
+    },
+    presets={"three": {"blocks": 3}, "narrow": {"width": 128}},
+    reference=-173.0920235819126,
+    small={"width": 16, "blocks": 2, "neighbours": 12, "bins": 32},
+    differs=(
+        "where several frames are as short, as in most lattices of high symmetry, the angles' Gaussians are averaged over all; the code takes the first in the order "
+        "in which images were listed, so that equal crystals differ",
+        "frames are those of the primitive lattice, so that a supercell has those of its cell; a slab has two vectors and a molecule none",
+        "every edge is there once in each direction; the code lists an atom's edges to itself twice",
+        "neighbours are searched within 8 Å, and an atom with fewer keeps those it has; the code begins at 4 Å and enlarges",
+        "the bins of element properties are filled from the tables of Magpie",
+        "no bias before batch normalisation, which would take it away",
+        "layers of the public code that nothing runs through are left out",
+        "first weights are drawn after Glorot; the code takes torch's own",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class NearestAndFrame:
+    """The `count` nearest images within `radius` Å with ties, and copies of every atom at all frame vectors; each edge with its opposite.
+
+    Edge data `place` (edges, 3): the share of the crystal's frames that have the edge's vector first, second and third.
+    """
+
+    count: int
+    radius: float
+
+    def __call__(self, crystals: Crystals) -> Graph:
+        known = translations(crystals)
+        found = frames(known.cell, crystals.periodic)
+        copies, row = copy_edges(crystals, known, found.crystal, found.vector)
+        graph, (_, at) = united(Nearest(self.count, self.radius, fewer=True)(crystals), copies)
+        place = torch.zeros(len(graph), 3, dtype=torch.float64).index_put((at, found.place[row]), found.weight[row])
+        return Graph(graph.senders, graph.receivers, graph.shift, {"place": place})
+
+
+class Gate(nn.Module):
+    """m(q, k, v) of the module's docstring, where k and v are three vectors in a row each: given by what each gives to the first layers of K and M."""
+
+    def __init__(self, rng, width: int):
+        super().__init__()
+        self.keys, self.values = (perceptron(rng, 3 * width, width, width, activation=nn.SiLU) for _ in range(2))
+        self.norm = BatchNorm(width)
+
+    def part(self, n: int, key: Tensor, value: Tensor) -> Tensor:
+        """(rows, 2 width) of the n-th vectors `key` and `value` (rows, width)."""
+        cut = slice(n * key.shape[1], (n + 1) * key.shape[1])
+        return torch.cat([F.linear(t, m[0].weight[:, cut], None if n else m[0].bias) for m, t in ((self.keys, key), (self.values, value))], -1)
+
+    def last(self, layer: nn.Linear, e: Tensor) -> Tensor:
+        """(rows, 2 width) of the third vectors layer(e), without making them."""
+        both = torch.cat([m[0].weight[:, 2 * layer.out_features :] for m in (self.keys, self.values)])
+        return F.linear(e, both @ layer.weight, None if layer.bias is None else both @ layer.bias)
+
+    def forward(self, query: Tensor, total: Tensor) -> Tensor:
+        """query (rows, width), sum of the parts (rows, 2 width): messages (rows, width)."""
+        key, value = F.silu(total).chunk(2, 1)
+        return self.values[2](value) * torch.sigmoid(self.norm(query * self.keys[2](key) / math.sqrt(query.shape[1])))
+
+
+class NodeAttention(nn.Module):
+    """(atoms, width) from atoms and edges (edges, width)."""
+
+    def __init__(self, rng, width: int):
+        super().__init__()
+        self.query, self.key, self.value, self.edge = (linear(rng, width, width) for _ in range(4))
+        self.gate, self.join, self.norm = Gate(rng, width), linear(rng, width, width, bias=False), BatchNorm(width)
+
+    def forward(self, x: Tensor, e: Tensor, here: Bins, there: Bins) -> Tensor:
+        """here, there: bins of the edges by receiver and by sender."""
+        key, value = self.key(x), self.value(x)
+        total = here.take(self.gate.part(0, key, value)) + there.take(self.gate.part(1, key, value)) + self.gate.last(self.edge, e)
+        return F.softplus(x + self.norm(self.join(here.sum(self.gate(here.take(self.query(x)), total)))))
+
+
+class EdgeAttention(nn.Module):
+    """(edges, width) from edges, lengths of frame vectors and angles to them."""
+
+    def __init__(self, rng, width: int):
+        super().__init__()
+        self.query, self.key, self.value = (linear(rng, width, width) for _ in range(3))
+        self.keys, self.values = (nn.ModuleList(linear(rng, width, width) for _ in range(3)) for _ in range(2))
+        self.angle = linear(rng, width, width, bias=False)
+        self.gate, self.join, self.norm = Gate(rng, width), linear(rng, width, width, bias=False), BatchNorm(width)
+
+    def forward(self, e: Tensor, length: Tensor, angle: Tensor, edge: Tensor, place: Tensor) -> Tensor:
+        """length (crystals, 3, width) of the frames; angle (rows, width) of edge `edge` (rows,) to `place` (rows,), a crystal's number times 3 plus p."""
+        of_edge, of_place = Bins(edge, len(e)), Bins(place, length.shape[0] * 3)
+        third = [self.gate.part(1, self.keys[p](length[:, p]), self.values[p](length[:, p])) for p in range(3)]
+        total = of_edge.take(self.gate.part(0, self.key(e), self.value(e))) + of_place.take(torch.stack(third, 1).flatten(0, 1))
+        message = self.gate(of_edge.take(self.query(e)), total + self.gate.last(self.angle, angle))
+        return F.softplus(e + self.norm(self.join(of_edge.sum(message))))
+
+
+class IComFormer(nn.Module):
+    """Encoder: (atoms, width) features.
+
+    width       features of atoms and edges; `blocks` layers of nodes, the one of edges after the first
+    neighbours  nearest images of an atom within `radius` Å, with all that are as near as the last
+    bins        Gaussians of -0.75 / length and of cosines
+    seed        of the first weights
+    """
+
+    def __init__(self, width: int = 256, blocks: int = 4, neighbours: int = 25, radius: float = 8.0, bins: int = 256, seed: int = 0):
+        super().__init__()
+        rng = torch_stream(seed, "comformer")
+        self.width, self.graph = width, NearestAndFrame(neighbours, radius)
+        self.register_buffer("elements", torch.tensor(element_bins()), persistent=False)
+        self.embed = linear(rng, WIDTH, width)
+        self.near, self.turn = Gaussians(-4.0, 0.0, bins, (bins - 1) / 4), Gaussians(-1.0, 1.0, bins, (bins - 1) / 2)
+        self.length, self.cosine = (nn.Sequential(linear(rng, bins, width), nn.Softplus()) for _ in range(2))
+        self.edges = EdgeAttention(rng, width)
+        self.blocks = nn.ModuleList(NodeAttention(rng, width) for _ in range(blocks))
+
+    def forward(self, crystals: Crystals, graph: Graph) -> Features:
+        """Features in the dtype of the weights."""
+        dtype, vector = self.embed.weight.dtype, graph.vectors(crystals)
+        length = vector.norm(dim=-1)
+        here, there = Bins(graph.receivers, crystals.atoms), Bins(graph.senders, crystals.atoms)
+        x = F.embedding(crystals.species, self.embed(self.elements))
+        e = self.length(self.near((-0.75 / length).to(dtype)))
+        for n, block in enumerate(self.blocks):
+            x = block(x, e, here, there)
+            if n == 0:
+                frame, angle, edge, place = self.angles(crystals, graph, vector, length)
+                frame = self.length(self.near((-0.75 / frame).to(dtype))) * (frame > 0).to(dtype)[..., None]
+                e = self.edges(e, frame, self.cosine(angle), edge, place)
+        return Features(x)
+
+    def angles(self, crystals: Crystals, graph: Graph, vector: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(crystals, 3) lengths of the frames' vectors, 0 where there is none; Gaussians (rows, bins) of cosines to them, edge and place of each row."""
+        share = graph.edge["place"] * (graph.receivers == crystals.offsets[graph.owner(crystals)])[:, None]  # the frames as seen from the first atom
+        at, p = (share > 0).nonzero().unbind(1)
+        owner = graph.owner(crystals)
+        place = owner[at] * 3 + p
+        order = torch.argsort(place, stable=True)
+        at, place, weight = at[order], place[order], share[at, p][order]
+        frame = segment_sum(weight * length[at], place, 3 * len(crystals))
+        many = segment_count(owner[at], len(crystals))
+        row, used = torch.arange(len(graph)).repeat_interleave(many[owner]), runs(offsets_of(many)[:-1][owner], many[owner])
+        cosine = ((vector[row] * vector[at[used]]).sum(-1) / (length[row] * length[at[used]])).clamp(-1, 1)
+        cosine, kind = alike(cosine + 4.0 * owner[row])  # directions that symmetry makes equal are expanded once
+        key, group = torch.unique((row * 3 + place[used] % 3) * len(cosine) + kind, return_inverse=True)
+        weight, of = segment_sum(weight[used], group, len(key)).to(self.embed.weight.dtype), Bins(key % len(cosine), len(cosine))
+        key, group = torch.unique_consecutive(key // max(len(cosine), 1), return_inverse=True)
+        table = self.turn((cosine - 4.0 * torch.round(cosine / 4)).to(weight.dtype))
+        angle = Bins(group, len(key)).sum(weight[:, None] * of.take(table))
+        edge = key // 3
+        return frame.view(-1, 3), angle, edge, owner[edge] * 3 + key % 3
+
+
+def alike(x: Tensor, slack: float = 1e-6) -> tuple[Tensor, Tensor]:
+    """Means of numbers (rows,) without gaps above `slack` between them when sorted, and (rows,) which of them each is in."""
+    order = torch.argsort(x.detach())
+    new = (x.detach()[order].diff(prepend=x.detach()[order][:1]) > slack).cumsum(0)
+    kind = torch.empty_like(order).index_copy(0, order, new)
+    return segment_mean(x, kind, int(new[-1]) + 1 if len(new) else 0), kind
