@@ -66,13 +66,13 @@ class _Norm(torch.autograd.Function):
 
 def _norm_backward(down: Tensor, x: Tensor, weight: Tensor, mean: Tensor, scale: Tensor, share: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of weight, bias and x for `down` at the normalised rows; `share` where the statistics were the batch's."""
-    unit = (x - mean).mul_(scale)
-    to_bias, to_weight = down.sum(0), torch.einsum("rw,rw->w", down, unit)
+    to_bias = down.sum(0)
+    to_weight = ((down * x).sum(0) - mean * to_bias) * scale
     factor = weight * scale
     if share is None:
         return to_weight, to_bias, down * factor
-    back = down - torch.addcmul(to_bias, unit, to_weight).mul_(share[:, None])
-    return to_weight, to_bias, back.mul_(factor)
+    lost = torch.addcmul(to_bias - mean * scale * to_weight, x, scale * to_weight)  # what the statistics take away, all but the share
+    return to_weight, to_bias, down.addcmul(lost, share[:, None], value=-1).mul_(factor)
 
 
 class Messages:
