@@ -20,9 +20,11 @@ from ..base.registry import load
 from ..campaign.cost import Meter, budget
 from ..campaign.executors import Executor, ready_executor
 from ..campaign.fan_out import FanOut
-from ..campaign.judging import Judges
+from ..campaign.judging import SAID_AS, Judges
+from ..campaign.lexicon import CHECKABLE
 from ..campaign.loop import CAMPAIGN, Campaign, Settings
 from ..campaign.outcome import Outcome, Row, funnel_of, rows_of
+from ..campaign.predicted import checkable
 from ..campaign.second_opinion import CHECK, Asked, SecondOpinion, agreed, compared
 from ..campaign.state import State, replay
 from ..campaign.watch import Watch
@@ -71,7 +73,7 @@ def discover(
     run leaves no folder behind.
     """
     if not isinstance(wish, Wish):
-        wish = read_wish(str(wish))
+        wish = read_wish(str(wish), checkable(CHECKABLE))
     if not anyway:
         understood_at_all(wish)
     ask = wish.ask
@@ -311,8 +313,11 @@ def _outcome(archive: Archive, state: State, wish: Wish, verdicts: Mapping[str, 
     ask: Ask = wish.ask
     screened = {k: Verdict(k, reasons) for k, reasons in state.screened.items()}
     mask = tuple(symbol(z) for z in sorted(ask.excluded))
-    unmeasured = sorted({x.name for x in ask.limits} - {reason.check for v in verdicts.values() for reason in v.reasons})
-    not_checked = tuple(f"The wish's {name.replace('_', ' ')}: no predictor for it yet." for name in unmeasured) + NOT_CHECKED
+    seen = {reason.check for v in verdicts.values() for reason in v.reasons}
+    unmeasured = sorted({x.name for x in ask.limits if SAID_AS.get(x.name, x.name) not in seen})
+    can = checkable(CHECKABLE)
+    why = {True: "no candidate passed all that is looked at before it.", False: "nothing computes or predicts it yet."}
+    not_checked = tuple(f"The wish's {name.replace('_', ' ')}: {why[name in can]}" for name in unmeasured) + NOT_CHECKED
     return Outcome(
         wish=tuple(wish.describe()), not_understood=tuple(p.text for p in wish.not_understood), settings={"sentence": wish.sentence, **state.settings}, run=run,
         funnel=funnel_of(screened | dict(verdicts), sum(len(k) for k in state.rounds.values())), rows=rows, mask=mask, not_checked=not_checked,

@@ -2,11 +2,12 @@
 
 The card of `x.parquet` is `x.card.json` (or `x.json` where no other data file is called so). It says what the file holds, which
 recipe made it under which protocol, energy scheme and code version, whom to credit, and its SHA-256, which is compared on
-the first read of every process.
+the first read of every process. What needs several files is a folder `x` with its card beside it; its SHA-256 is that of the list of its files with theirs.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -47,9 +48,9 @@ def card(name: str, *, folder: Path = SHIPPED) -> dict[str, Any]:
 
 
 def path(name: str, *, folder: Path = SHIPPED) -> Path:
-    """Path of the data file of `name`, its SHA-256 equal to the one on its card; BadInput if not, Missing if there is none."""
+    """Path of the data file (or folder) of `name`, its SHA-256 equal to the one on its card; BadInput if not, Missing if there is none."""
     file = _find(name, folder)
-    wanted, found = card(name, folder=folder)["sha256"], sha256_of(file)
+    wanted, found = card(name, folder=folder)["sha256"], _digest(file)
     if found != wanted:
         raise BadInput(f"the file is not the one its card describes (SHA-256 {found[:12]}..., card {wanted[:12]}...); install matterloop again", file.name)
     return file
@@ -85,7 +86,7 @@ def write_card(file: Path, *, what: str, made_by: str, credit: str, protocol: st
     facts     anything else worth knowing, as plain JSON
     """
     words = {"name": file.name.removesuffix(file.suffix), "file": file.name, "what": what, "made_by": made_by, "protocol": protocol, "scheme": scheme,
-             "code_version": version("matterloop"), **facts, "credit": credit, "sha256": sha256_of(file)}
+             "code_version": version("matterloop"), **facts, "credit": credit, "sha256": _digest(file)}
     if empty := [w for w in REQUIRED if not words[w]]:
         raise BadInput(f"the card needs {', '.join(empty)}", file.name)
     target = file.with_name(file.stem + CARD_SUFFIX)
@@ -94,8 +95,16 @@ def write_card(file: Path, *, what: str, made_by: str, credit: str, protocol: st
     return target
 
 
+def _digest(file: Path) -> str:
+    """SHA-256 of a file, or of the lines "SHA-256  name" of all files of a folder, by name."""
+    if not file.is_dir():
+        return sha256_of(file)
+    lines = [f"{sha256_of(p)}  {p.relative_to(file).as_posix()}\n" for p in sorted(file.rglob("*")) if p.is_file()]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def _files(folder: Path) -> dict[str, Path]:
-    held = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith((".", "__")) and not p.name.endswith(CARD_SUFFIX))
+    held = sorted(p for p in folder.iterdir() if not p.name.startswith((".", "__")) and not p.name.endswith(CARD_SUFFIX))
     described = {p.stem for p in held if p.suffix != ".json"}
     return {p.stem: p for p in held if p.suffix != ".json" or p.stem not in described}
 

@@ -18,8 +18,10 @@ from ..judge.sun import Described, Reference, Sun, describe
 from ..measure.corrections import for_hull, hull_scheme, refuse_other
 from ..measure.hull import Hull
 from ..potential.oracle import Oracle
+from .predicted import Predictors
 
 STABLE = 0.0  # eV/atom: limit on the hull distance where the ask names none and asks for stable crystals
+SAID_AS = {"formation_energy_per_atom": "formation_energy"}  # check of a reason that is not called as the limit of a wish
 DEFAULT_LIMIT = 0.1  # eV/atom: where the ask says nothing of stability
 
 
@@ -62,6 +64,7 @@ class Judges:
     reference  known phases for novelty
     coverage   composition {z: n} -> (share of expected phases that the hull holds, names of those missing), None where nothing says
     scheme     of the energies that are judged, as the oracle gives them; raw ones get their corrections before the hull
+    predictors of properties that a wish may limit; asked about crystals that passed everything else
     """
 
     hull: Hull
@@ -71,6 +74,7 @@ class Judges:
     sense: ChemistrySense = field(default_factory=ChemistrySense)
     sun: Sun = field(default_factory=Sun)
     scheme: str = ""
+    predictors: Predictors = field(default_factory=Predictors)
 
     @staticmethod
     def of(potential: str, reference: str, oracle: Oracle) -> Judges:
@@ -80,10 +84,11 @@ class Judges:
 
         if reference:
             hull = user_reference(reference, scheme=hull_scheme(oracle.energy_scheme), potential=oracle.name)
-            return Judges(hull, Reference(name=reference), None, measured_error(potential), scheme=oracle.energy_scheme)
+            return Judges(hull, Reference(name=reference), None, measured_error(potential), scheme=oracle.energy_scheme, predictors=Predictors.shipped())
         hull = phases.reference_hull(potential)
         refuse_other(hull, oracle)
-        return Judges(hull, known_phases(potential), lambda c: phases.coverage(c, potential=potential), measured_error(potential), scheme=oracle.energy_scheme)
+        return Judges(hull, known_phases(potential), lambda c: phases.coverage(c, potential=potential), measured_error(potential), scheme=oracle.energy_scheme,
+                      predictors=Predictors.shipped())
 
     # checks that need no energy
 
@@ -142,6 +147,9 @@ class Judges:
         uniques = self._uniques(described, sound, crystals, before_keys, before)
         for one, unique in zip(described, uniques, strict=True):
             found[one.key] += [unique, self.sun.novel(one, self.reference, required=novel)]
+        asked = [i for i, key in enumerate(keys) if all(r.passed for r in found[key])]
+        for i, reasons in zip(asked, self.predictors.reasons(ask, crystals[asked]), strict=True):
+            found[keys[i]] += reasons
         return {key: tuple(reasons) for key, reasons in found.items()}
 
     def _uniques(self, described: Sequence[Described], sound: Sequence[bool], crystals: Crystals, before_keys: Sequence[str], before: Crystals | None) -> list[Reason]:

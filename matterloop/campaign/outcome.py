@@ -14,9 +14,11 @@ from ..crystal.composition import compositions, density, reduced_formula
 from ..crystal.state import Crystals
 from ..crystal.symmetry import analyse
 from .cost import relax_seconds
+from .lexicon import PROPERTIES
 from .second_opinion import columns_of
 from .state import State
 
+WANTED = tuple(sorted(set(PROPERTIES) - {"energy_above_hull", "formation_energy_per_atom", "volume_per_atom"}))  # every candidate has these three
 FUNNEL = (  # stages in order; a candidate counts in a stage if it passed every check named up to it
     ("proposed", ()),
     ("makes sense", ("volume_per_atom", "shortest_distance", "charge_balance")),
@@ -26,6 +28,7 @@ FUNNEL = (  # stages in order; a candidate counts in a stage if it passed every 
     ("unique", ("unique",)),
     ("novel", ("novel",)),
     ("near enough to the hull", ("energy_above_hull",)),
+    ("of the wanted properties", WANTED),
     ("by both potentials", ("second_opinion",)),
 )
 
@@ -120,7 +123,7 @@ def funnel_of(verdicts: Mapping[str, Verdict], proposed: int) -> tuple[tuple[str
     alive, out = list(verdicts.values()), [("proposed", proposed)]
     for name, checks in FUNNEL[1:]:
         wanted = [c for c in checks if c in made]
-        if checks == ("second_opinion",) and not wanted:
+        if checks in (WANTED, ("second_opinion",)) and not wanted:
             continue  # asked for by few
         alive = [v for v in alive if all((r := v.reason(c)) is not None and r.passed for c in wanted)]
         out.append((name, len(alive)))

@@ -40,6 +40,13 @@ class Prediction:
     known: tuple[str, ...]
     nearest: tuple[str, ...]
     probabilities: np.ndarray | None = None
+    conformal: Conformal | None = None
+
+    def below(self, limit: float) -> np.ndarray:
+        """(rows,) probability that the truth lies below `limit`; NaN where nothing was calibrated. Of two classes: that it is class 0 for limits in (0, 1]."""
+        if self.probabilities is not None:
+            return 1 - self.value if 0 < limit <= 1 and self.probabilities.shape[1] == 2 else np.full(len(self.value), np.nan)
+        return np.full(len(self.value), np.nan) if self.conformal is None else self.conformal.below(self.value, limit, self.deviation)
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ class CalibratedPredictor:
             return Prediction(value, blank, blank, blank, percentile, known, nearest)
         given = {"distance": None if near is None else near.distance, "spread": spread}
         low, high = self.conformal.interval(value, level, **given)
-        return Prediction(value, self.conformal.deviation(rows, **given), low, high, percentile, known, nearest)
+        return Prediction(value, self.conformal.deviation(rows, **given), low, high, percentile, known, nearest, conformal=self.conformal)
 
     def save(self, folder: str | Path) -> Path:
         """Write the folder: the first network with reference and calibration, further ones in folders within. Errors as `Trained.save`."""

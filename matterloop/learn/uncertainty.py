@@ -171,6 +171,19 @@ class Conformal:
         """(rows,) half the width of the 68.27 % interval: what is printed behind +-."""
         return self.quantiles[0.6827] * self.difficulty(distance=distance, spread=spread, rows=rows)
 
+    def below(self, guess: Sequence, limit: float, deviation: np.ndarray) -> np.ndarray:
+        """(rows,) probability that the truth lies below `limit`, errors taken as symmetric, linear between the calibrated levels; never 0 or 1.
+
+        deviation  (rows,) as `deviation` gives it
+        """
+        levels = sorted(v for v, q in self.quantiles.items() if math.isfinite(q))
+        if not levels or not math.isfinite(self.quantiles.get(0.6827, math.inf)):
+            return np.full(len(guess), 0.5)
+        off = (limit - np.asarray(guess, dtype=np.float64)) / np.maximum(deviation / max(self.quantiles[0.6827], 1e-300), 1e-300)
+        halves = [0.0, *(self.quantiles[v] for v in levels), 4 * max(self.quantiles[levels[-1]], 1e-300)]
+        inside = np.interp(np.abs(off), halves, [0.0, *levels, 1 - 1 / (self.rows + 2)])
+        return 0.5 + 0.5 * np.sign(off) * inside
+
     def to_words(self) -> dict[str, Any]:
         """Plain JSON; an infinite quantile is null."""
         return {"kind": self.kind, "quantiles": {str(k): v if math.isfinite(v) else None for k, v in self.quantiles.items()}, "steps": [list(s) for s in self.steps],
