@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from ..crystal.alike import Nodes
 from ..crystal.graph import Graph, Within
-from ..crystal.segments import Bins, offsets_of, runs, segment_count, segment_max
+from ..crystal.segments import Bins, offsets_of, runs, segment_max
 from ..crystal.state import Crystals
+from .padded import Padded
 from .parts import linear
 
 
@@ -56,10 +57,8 @@ class Images:
         self.of_pair = Bins(first[:-1][edges.receivers] + edges.senders - begin[edges.receivers], len(self.receivers))
         self.of_atom = Bins(edges.receivers, n)
         self.square, self.factor = length.square()[:, None], factor[:, None]
-        degree = segment_count(edges.receivers, n)
-        self.most = int(degree.max()) if n else 0
-        self.place = torch.arange(len(length), device=owner.device) - offsets_of(degree)[:-1][edges.receivers] + edges.receivers * self.most
-        self.radial = radial.new_zeros(n * self.most, radial.shape[1]).index_copy(0, self.place, radial).view(n, self.most, radial.shape[1])
+        self.rows = Padded(self.of_atom)
+        self.radial = self.rows.lay(radial)
 
 
 class ImageAttention(nn.Module):
@@ -99,7 +98,6 @@ class ImageAttention(nn.Module):
         pair = images.of_pair.sum(weight)
         total = images.at_receivers.sum(pair)
         plain = images.at_receivers.sum((pair[..., None] * value.unflatten(1, (heads, -1))).flatten(1)).unflatten(1, (heads, -1))
-        rows = weight.new_zeros(n * images.most, heads).index_copy(0, images.place, weight).view(n, images.most, heads)
-        radial = torch.bmm(rows.mT, images.radial)  # (atoms, heads, functions)
+        radial = torch.bmm(images.rows.lay(weight).mT, images.radial)  # (atoms, heads, functions)
         placed = torch.bmm(radial.transpose(0, 1), self.radial.mT).transpose(0, 1)
         return self.out(((plain + placed) / total[..., None]).flatten(1))
