@@ -144,7 +144,7 @@ def _folder(path: Path, identity: str, limits):
     files = {p.name.lower(): p for p in sorted(path.iterdir()) if p.name.lower().endswith(FILES)}
     stems = {p.name.rsplit(".", 1)[0].lower(): p for p in files.values()}
     at = lambda value: files.get(str(value).lower()) or stems.get(str(value).lower())
-    if not any(at(v) is not None for c in frame.columns for v in frame[c].head(200)) and at(frame.columns[0]) is not None:
+    if any(at(c) is not None for c in frame.columns):
         frame = pd.read_csv(tables[0], header=None, names=["id", *(f"value_{k}" if k > 1 else "value" for k in range(1, len(frame.columns)))])  # id_prop.csv of CGCNN
     column = identity or max(frame.columns, key=lambda c: sum(at(v) is not None for v in frame[c].head(200)))
     if column not in frame:

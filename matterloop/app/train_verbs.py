@@ -249,6 +249,7 @@ def _trained(role: str, model: str, inputs, target: Target, rows, settings, name
             watch.stage("train", event["epochs"] * each)
         elif event["event"] == "resumed":
             watch.note(f"goes on in epoch {event['epoch']}")
+            watch.advance("train", event["member"] * state["epochs"] + event["epoch"] - 1)
         elif event["event"] == "epoch":
             done = event["member"] * state["epochs"] + event["epoch"]
             watch.advance("train", done)

@@ -24,7 +24,7 @@ from .metrics import measured
 
 LEVELS = (0.6827, 0.9, 0.95)
 KINDS = ("plain", "distance", "spread")
-FEWEST = 20  # calibration rows below which nothing but a plain interval is asked of them
+FEWEST = {"plain": 0, "spread": 20, "distance": 60}  # calibration rows that a kind of interval needs; fewer give plain ones
 
 
 # ensembles
@@ -126,7 +126,7 @@ class Conformal:
         """From rows that were not trained on; the kind that the data given allow, `spread` before `distance`.
 
         How error grows with distance is learnt on one half of the rows (isotonic regression) and the quantiles are taken on the other, so that they stay
-        exact. Fewer than 20 rows give plain intervals. BadInput where no row has a label.
+        exact. Few rows give plain intervals, see `FEWEST`. BadInput where no row has a label.
         """
         kind = kind or ("spread" if spread is not None else "distance" if distance is not None else "plain")
         if kind not in KINDS:
@@ -136,7 +136,7 @@ class Conformal:
             raise BadInput(f"needs the {kind} of every row", f"intervals by {kind}")
         truth, guess, basis = measured(truth, guess, np.ones(len(truth)) if basis is None else basis, where="calibration")
         off, here, steps, floor = np.abs(truth - guess), np.arange(len(truth)), (), 0.0
-        if kind != "plain" and len(truth) < FEWEST:
+        if len(truth) < FEWEST[kind]:
             kind = "plain"
         if kind == "distance":
             order = numpy_stream(seed, "calibration").permutation(len(truth))
