@@ -1,0 +1,107 @@
+"""A transformer over crystal graphs that keeps angles by how far maps of neighbourhoods are from conformal, without edges between edges.
+
+After Y. Wang, S. Kong, J. M. Gregoire, C. P. Gomes, "Conformal crystal graph transformer with robust encoding of periodic invariance", Proceedings of the AAAI
+Conference on Artificial Intelligence 38, 283 (2024), doi:10.1609/aaai.v38i1.27781, of which the idea is taken and not the equations: see `differs`. Harmonic
+maps and their energy: J. Eells, J. H. Sampson, American Journal of Mathematics 86, 109 (1964); a map is conformal where its metric is a multiple of the unit.
+
+    a_ij = f(r_ij) * A x_j                     per channel, how far the map of atom i's neighbourhood moves in direction u_ij
+    g_i = sum_j a_ij^2 u_ij u_ij^T             its metric; D_i = tr g_i / 2, the Dirichlet energy; K_i = |g_i - (tr g_i / 3) 1|^2 / (1 + tr g_i)^2
+    s_ij = 3 u_ij^T g_i u_ij / (1 + tr g_i)    stretch along an edge: sums of squared cosines to all others, the same for all edges of a conformal map
+    x_i <- x_i + O silu(sum_j h(r_ij) * B x_j * sigmoid(S s_ij)) + P [D_i, K_i];   x <- x + attention to all images;   x <- x + W2 gelu(W1 x)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..base.elements import MAX_Z
+from ..base.registry import Card
+from ..base.seeds import torch_stream
+from ..crystal.alike import nodes_of
+from ..crystal.graph import Graph
+from ..crystal.segments import Bins
+from ..crystal.state import Crystals
+from ..layers.image_attention import ImageAttention, Images, WithinAndSelf
+from ..layers.parts import Gaussians, cosine_cutoff, embedding, linear
+from ..learn.targets import Features
+
+CARD = Card(
+    name="conformal_transformer",
+    build="ConformalTransformer",
+    role="encoder",
+    paper="10.1609/aaai.v38i1.27781",
+    year=2024,
+    summary="attention over edges that know how far maps of neighbourhoods are from conformal: angles without a line graph",
+    capabilities=("seed",),
+    keeps=("rotation", "reflection", "translation", "permutation", "cell", "supercell"),
+    reference=8.837074363825892,
+    small={"width": 16, "blocks": 2, "heads": 2, "channels": 4, "functions": 24},
+    differs=(
+        "only the abstract could be read, and no code is public: periodic invariance by the graph, angles kept by a near-conformal harmonic map (Dirichlet energy) at the "
+        "cost of a graph of distances, and attention for what is far, are the paper's; every equation above, all sizes and the training are ours",
+        "the map is made anew from the metric of each neighbourhood; whether the paper minimises its energy in training could not be found out, here it is a feature",
+        "the graph holds all images within a radius under a smooth end, so that it does not depend on the cell and predictions are smooth",
+        "far atoms are reached by attention to periodic images with weights that decay as Gaussians, the layer of Crystalformer",
+    ),
+)
+
+
+class Block(nn.Module):
+    """Messages that know the metric of the receiver's neighbourhood, attention to images, atom-wise maps; each added to what was there."""
+
+    def __init__(self, rng, width: int, heads: int, channels: int, functions: int, sigma: float):
+        super().__init__()
+        self.near, self.moved = linear(rng, functions, channels), linear(rng, width, channels)
+        self.filter, self.sent = linear(rng, functions, width), linear(rng, width, width)
+        self.stretch, self.received = linear(rng, channels, width), linear(rng, width, width)
+        self.energy = linear(rng, 2 * channels, width)
+        self.attention = ImageAttention(rng, width, heads, functions, 0.5, 1.0, 0.5 / sigma**2)
+        self.inward, self.outward = linear(rng, width, 2 * width), linear(rng, 2 * width, width)
+
+    def forward(self, x: Tensor, bins: Tensor, cut: Tensor, square: Tensor, here: Bins, there: Bins, images: Images) -> Tensor:
+        """bins (edges, functions), cut (edges, 1), `square` (edges, 6): xx, yy, zz, and yz, xz, xy times sqrt 2, of directions."""
+        moved = (self.near(bins) * there.take(self.moved(x)) * cut).square()
+        metric = here.sum((moved[..., None] * square[:, None]).flatten(1)).unflatten(1, (-1, 6))  # products of rows are those of matrices
+        trace = metric[..., :3].sum(-1)
+        flat = metric.square().sum(-1) - trace.square() / 3
+        stretch = 3 * (here.take(metric.flatten(1)).view(len(square), -1, 6) * square[:, None]).sum(-1) / (1 + here.take(trace))
+        message = self.filter(bins) * there.take(self.sent(x)) * torch.sigmoid(self.stretch(stretch)) * cut
+        x = x + self.received(F.silu(here.sum(message))) + self.energy(torch.cat([trace / 2, flat / (1 + trace).square()], 1))
+        x = x + self.attention(x, images)
+        return x + self.outward(F.gelu(self.inward(x)))
+
+
+class ConformalTransformer(nn.Module):
+    """Encoder: (atoms, width) features.
+
+    width, heads  features of an atom and heads of attention; `blocks` layers
+    channels      maps of a neighbourhood
+    functions     Gaussians of distance, from 0 to the radius
+    radius        cutoff in Å; the attention's Gaussians without preference have a width of a fifth of it
+    seed          of the first weights
+    """
+
+    def __init__(self, width: int = 128, blocks: int = 3, heads: int = 4, channels: int = 16, functions: int = 48, radius: float = 6.0, seed: int = 0):
+        super().__init__()
+        rng = torch_stream(seed, "conformal_transformer")
+        self.width, self.radius, self.graph = width, radius, WithinAndSelf(radius)
+        self.embed = embedding(rng, MAX_Z + 1, width)
+        self.expand = Gaussians(0.0, radius, functions)
+        self.blocks = nn.ModuleList(Block(rng, width, heads, channels, functions, radius / 5) for _ in range(blocks))
+
+    def forward(self, crystals: Crystals, graph: Graph) -> Features:
+        """Features in the dtype of the weights; lengths are taken in the dtype of the crystals."""
+        dtype, vector = self.embed.weight.dtype, graph.vectors(crystals)
+        length = vector.norm(dim=-1)
+        cut, bins = cosine_cutoff(length, self.radius).to(dtype), self.expand(length.to(dtype))
+        images = Images(crystals.owner, nodes_of(graph, crystals.atoms), length.to(dtype), cut, bins)
+        other = (length > 0).nonzero()[:, 0]  # an atom has no direction to itself
+        unit = vector[other] / length[other, None]
+        square = torch.cat([unit.square(), 2**0.5 * unit[:, [1, 0, 0]] * unit[:, [2, 2, 1]]], 1).to(dtype)
+        here, there = Bins(graph.receivers[other], crystals.atoms), Bins(graph.senders[other], crystals.atoms)
+        x, bins, cut = self.embed(crystals.species), bins[other], cut[other, None]
+        for block in self.blocks:
+            x = block(x, bins, cut, square, here, there, images)
+        return Features(x)
