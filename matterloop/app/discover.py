@@ -21,10 +21,9 @@ from ..campaign.cost import Meter, budget
 from ..campaign.executors import Executor, ready_executor
 from ..campaign.fan_out import FanOut
 from ..campaign.judging import SAID_AS, Judges
-from ..campaign.lexicon import CHECKABLE
+from ..campaign.lexicon import checkable
 from ..campaign.loop import CAMPAIGN, Campaign, Settings
 from ..campaign.outcome import Outcome, Row, funnel_of, rows_of
-from ..campaign.predicted import checkable
 from ..campaign.second_opinion import CHECK, Asked, SecondOpinion, agreed, compared
 from ..campaign.state import State, replay
 from ..campaign.watch import Watch
@@ -73,7 +72,7 @@ def discover(
     run leaves no folder behind.
     """
     if not isinstance(wish, Wish):
-        wish = read_wish(str(wish), checkable(CHECKABLE))
+        wish = read_wish(str(wish))
     if not anyway:
         understood_at_all(wish)
     ask = wish.ask
@@ -315,7 +314,7 @@ def _outcome(archive: Archive, state: State, wish: Wish, verdicts: Mapping[str, 
     mask = tuple(symbol(z) for z in sorted(ask.excluded))
     seen = {reason.check for v in verdicts.values() for reason in v.reasons}
     unmeasured = sorted({x.name for x in ask.limits if SAID_AS.get(x.name, x.name) not in seen})
-    can = checkable(CHECKABLE)
+    can = checkable()
     why = {True: "no candidate passed all that is looked at before it.", False: "nothing computes or predicts it yet."}
     not_checked = tuple(f"The wish's {name.replace('_', ' ')}: {why[name in can]}" for name in unmeasured) + NOT_CHECKED
     return Outcome(

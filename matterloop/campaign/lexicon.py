@@ -16,6 +16,7 @@ from functools import lru_cache
 
 from ..base import elements as table
 from ..base.units import EV_PER_HARTREE, EV_PER_KJ_PER_MOL, GPA_PER_EV_PER_A3
+from ..learn.shipped_predictors import predicted_properties
 
 # Limits that words without a number stand for.
 STABLE_LIMIT = 0.001  # eV/atom: on the hull, up to the noise of a relaxation
@@ -285,8 +286,14 @@ PROPERTIES: dict[str, Property] = {
     "capacity": _property("mAh/g", "capacity", "capacity, gravimetric capacity, specific capacity", "比容量 容量"),
     "lattice_constant": _property("Å", "length", "lattice constant, lattice parameter", "晶格常数 晶格参数"),
 }
-# What the package computes of a candidate today; other limits are kept and reported as not checked.
+# What the package measures of a candidate today.
 CHECKABLE = frozenset({"energy_above_hull", "formation_energy_per_atom", "density", "volume_per_atom", "magnetic_moment", "magnetic_moment_per_atom"})
+
+
+def checkable() -> frozenset[str]:
+    """The properties that are measured or that a shipped predictor gives; other limits are kept and reported as not checked."""
+    return CHECKABLE | frozenset(predicted_properties())
+
 
 # Adjectives that stand for a range: (property, low, high).
 PRESETS: dict[str, tuple[str, float | None, float | None, str, str]] = {

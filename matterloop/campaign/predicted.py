@@ -79,11 +79,6 @@ def within(limit: Limit, said: Prediction, i: int) -> float | None:
     return None if high != high or low != low else min(max(high - low, 0.0), 1.0)
 
 
-def checkable(measured: frozenset[str]) -> frozenset[str]:
-    """The properties that something can compute: those that are measured and those that a shipped predictor gives."""
-    return measured | frozenset(predicted_properties())
-
-
 def facts(names: Sequence[str]) -> list[dict[str, Any]]:
     """What is known of the shipped predictors of some properties: name, model, unit, training rows, from their cards."""
     from ..archive.shipped import card

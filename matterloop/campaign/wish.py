@@ -13,7 +13,7 @@ from ..base.elements import DEFAULT_MASK, MAX_Z, NUMBER, symbol
 from ..base.errors import BadInput
 from . import lexicon as words
 from .grammar import Parser
-from .lexicon import CHECKABLE, lexicon
+from .lexicon import checkable as computed, lexicon
 from .meaning import Adder, completed, formula_text, names_of, prototype_zh, settle, span_text, span_text_zh
 from .wish_tokens import Token, anonymous_of, parse_formula, reduced_counts, tokenise
 
@@ -139,11 +139,12 @@ def _ranges(numbers) -> str:
 # ---- from a sentence -----------------------------------------------------------------------------------------------------------------------
 
 
-def understand(sentence: str, checkable: frozenset[str] = CHECKABLE) -> Wish:
+def understand(sentence: str, checkable: frozenset[str] | None = None) -> Wish:
     """Read a sentence, English or Chinese, into a Wish.
 
     sentence   up to 100,000 characters
-    checkable  names of the properties that something can compute; limits on others are kept and listed in `unchecked`
+    checkable  names of the properties that something can compute (those measured or predicted by what ships, if absent); limits on others are kept and listed
+               in `unchecked`
 
     BadInput if it is empty, no text, or if two of its phrases contradict each other (both are quoted).
     """
@@ -179,7 +180,7 @@ def understand(sentence: str, checkable: frozenset[str] = CHECKABLE) -> Wish:
     return Wish(
         ask, s.count[0] if s.count else None, s.seconds[0] if s.seconds else None, s.novel, tuple(phrases),
         tuple(Phrase((tokens[i].start, tokens[i].end), tokens[i].text) for i in filler), tuple(sorted(missed, key=lambda p: p.span)),
-        tuple(x.name for x in ask.limits if x.name not in checkable), tuple(dict.fromkeys(s.notes)), sentence)
+        tuple(x.name for x in ask.limits if x.name not in (computed() if checkable is None else checkable)), tuple(dict.fromkeys(s.notes)), sentence)
 
 
 def _short(text: str) -> str:
@@ -504,7 +505,7 @@ def _from_table(t: dict, r: _Reader) -> Wish:
     if type(t.get("novel", False)) is not bool:
         r.bad("novel", f"true or false is wanted, got {t['novel']!r}")
     notes = tuple((r.text("notes", n[0]), r.text("notes", n[1])) if isinstance(n, list) and len(n) == 2 else r.bad("notes", "pairs of texts are wanted") for n in r.list("notes", t.get("notes", [])))
-    unchecked = r.list("unchecked", t["unchecked"]) if "unchecked" in t else [x.name for x in ask.limits if x.name not in CHECKABLE]
+    unchecked = r.list("unchecked", t["unchecked"]) if "unchecked" in t else [x.name for x in ask.limits if x.name not in computed()]
     return Wish(ask, r.whole("count", t["count"], 1, 10**6) if "count" in t else None, seconds, t.get("novel", False), _phrases("understood", t, r), _phrases("ignored", t, r),
                 _phrases("not_understood", t, r), tuple(r.text("unchecked", n) for n in unchecked), notes, r.text("sentence", t.get("sentence", "")))
 
@@ -563,7 +564,7 @@ def _limit(name: str, t, r: _Reader) -> Limit:
     return Limit(name, low, high, p.unit)
 
 
-def read_wish(text: str, checkable: frozenset[str] = CHECKABLE) -> Wish:
+def read_wish(text: str, checkable: frozenset[str] | None = None) -> Wish:
     """A wish from what a user types: a sentence, or the path of a TOML file."""
     stripped = text.strip() if isinstance(text, str) else text
     if isinstance(stripped, str) and stripped.lower().endswith(".toml") and "\n" not in stripped:

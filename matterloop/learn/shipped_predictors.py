@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 from ..archive.shipped import list_shipped, path
 from ..base.errors import Missing
-from .calibrated import CalibratedPredictor
+
+if TYPE_CHECKING:
+    from .calibrated import CalibratedPredictor
 
 PREFIX = "predictor_"
 
@@ -22,4 +25,6 @@ def shipped_predictor(name: str) -> CalibratedPredictor:
     """The shipped predictor of a property, read once; Missing with the nearest names where there is none."""
     if name not in predicted_properties():
         raise Missing("shipped predictor", name, predicted_properties())
+    from .calibrated import CalibratedPredictor
+
     return CalibratedPredictor.load(path(PREFIX + name))

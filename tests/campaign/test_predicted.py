@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from matterloop.archive.records import Ask, Limit
-from matterloop.campaign.predicted import Predictors, checkable, within
+from matterloop.campaign.lexicon import checkable
+from matterloop.campaign.predicted import Predictors, within
 from matterloop.crystal.state import Crystals
 from matterloop.learn.calibrated import Prediction
 from matterloop.learn.targets import Target
@@ -66,4 +67,4 @@ ERROR_WITHIN_HALF = 0.6827 / 2  # of errors up to 0.5, linear up to the first le
 def test_what_no_predictor_answers_has_no_reason():
     assert reasons([Limit("hardness", 10.0, None, "GPa")], bulk_modulus=Planted([1.0, 1.0])) == [[], []]
     assert Predictors().reasons(Ask(limits=(Limit("band_gap", 1.0, None, "eV"),)), BOTH) == [[], []]
-    assert checkable(frozenset({"density"})) >= {"density"}
+    assert checkable() >= {"density", "formation_energy_per_atom"}
