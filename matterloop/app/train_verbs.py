@@ -231,7 +231,7 @@ def _split(folder: Path, table: UserTable, split: str, seed: int, resume: bool) 
 def _trained(role: str, model: str, inputs, target: Target, rows, settings, names, about, folder: Path, watch: Watch) -> Training:
     if role == "regressor":
         watch.stage("train", 1)
-        found = train_regressor(model, inputs, target, rows, options=settings["options"], log_scale=settings["log_scale"], seed=settings["seed"], names=names, data=about)
+        found = train_regressor(model, inputs, target, rows, options=settings["options"], log_scale=settings["log_scale"], seed=settings["seed"], names=names, data=about, refit=True)
         watch.advance("train", 1)
         return found
     state = {"epochs": 0, "done": 0, "told": -1}

@@ -144,11 +144,12 @@ def _own_spread(member: Trained | TrainedRegressor, target: Target, inputs: Crys
 
 
 def calibrated(members: Sequence[Trained | TrainedRegressor], inputs: Crystals | Compositions, train: Sequence[int], held: Sequence[int], names: Sequence[str] = (),
-               reference: Reference | None = None, seed: int = 0) -> CalibratedPredictor:
+               reference: Reference | None = None, seed: int = 0, said: tuple[np.ndarray, np.ndarray | None] | None = None) -> CalibratedPredictor:
     """A predictor calibrated on the rows `held`, which were not trained on, with the training rows as reference.
 
     inputs     all rows, with labels as a field; `names` of all rows
     reference  of the training rows, where it is known already
+    said       (values or probabilities, spreads) that models which were not trained on them gave the rows `held`; the members are asked if absent
     """
     target = members[0].targets[0]
     train, held = (torch.as_tensor(np.asarray(x), dtype=torch.long) for x in (train, held))
@@ -161,10 +162,10 @@ def calibrated(members: Sequence[Trained | TrainedRegressor], inputs: Crystals |
     part = inputs[held]
     truth = part.get(target.name).numpy()
     if target.classes:
-        logits = np.log(np.clip(bare.raw(part).mean(0), 1e-12, None))
+        logits = np.log(np.clip(bare.raw(part).mean(0) if said is None else said[0], 1e-12, None))
         return replace(bare, temperature=temperature(truth, logits) if len(truth) >= 20 else 1.0)
     if np.isnan(truth).all():
         return bare
-    value, spread = bare.mean_and_spread(bare.raw(part), part)
+    value, spread = bare.mean_and_spread(bare.raw(part), part) if said is None else said
     distance = reference.nearness(part).distance if reference is not None else None
     return replace(bare, conformal=Conformal.of(truth, value, distance=distance, spread=spread, seed=seed))
