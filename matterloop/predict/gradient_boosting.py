@@ -27,6 +27,9 @@ CARD = Card(
     keeps=("rotation", "reflection", "translation", "permutation", "cell", "supercell"),
     reference=7.561857186023363,
     small={"trees": 60, "least": 4},
+    presets={"composition": {"features": "composition", "trees": 250, "rate": 0.06, "leaves": 20, "l2": 1.0, "share": 0.2},
+             "absolute": {"features": "composition", "trees": 250, "rate": 0.08, "leaves": 20, "share": 0.2, "error": "absolute"},
+             "structure": {"features": "composition+structure", "trees": 400, "rate": 0.06, "share": 0.2}},
     differs=("columns are binned (at most 255 values) and trees grow leaf by leaf, as in LightGBM; a share of the columns is tried at every split",),
 )
 

@@ -33,6 +33,7 @@ CARD = Card(
     presets={
         "extra_trees": {"splits": "random", "bootstrap": False},
         "median": {"splits": "random", "bootstrap": False, "share": 0.3, "least": 2, "read": "median", "features": "composition"},
+        "elements": {"splits": "random", "bootstrap": False, "features": "elements"},
         "structure": {"features": "magpie+structure", "share": 0.33},
     },
     differs=("scikit-learn's forest of 500 trees, the base case of Matbench; Ward et al. took ensembles of reduced-error pruning trees of Weka",),
