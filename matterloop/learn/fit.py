@@ -133,7 +133,12 @@ def fit(model: nn.Module, training: Batches, validation: Batches | None = None, 
     state = _Training(model, training, validation, recipe, checkpoint, log or (lambda event: None), measure)
     state.resume()
     with _interrupts() as interrupted:
-        stopped = state.run(lambda: "interrupted" if interrupted() else "asked" if should_stop is not None and should_stop() else "", save_seconds)
+
+        def why_stop() -> str:
+            asked = should_stop is not None and should_stop()
+            return "interrupted" if interrupted() else "asked" if asked else ""
+
+        stopped = state.run(why_stop, save_seconds)
     return state.finish(stopped)
 
 
