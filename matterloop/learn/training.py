@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..base.errors import BadInput
+from ..base.errors import BadInput, Missing
 from ..base.registry import find, load
 from ..base.seeds import numpy_stream
 from ..crystal.compositions import Compositions
@@ -20,6 +20,7 @@ from .calibrated import CalibratedPredictor, calibrated
 from .data import Batches, Samples
 from .distance import Reference
 from .fit import Course, Recipe, fit
+from .recipes import recipe_changes
 from .scaling import fit_scaling
 from .targets import Predictor, Target
 from .trained import Trained
@@ -62,6 +63,8 @@ def recipe_for(rows: int, **changes) -> Recipe:
     """The recipe for so many training rows: more epochs and smaller batches for fewer rows; `changes` are fields of Recipe that are given."""
     epochs = int(np.clip(round(Recipe.epochs * (FULL / max(rows, 1)) ** 0.5), FEWEST, MOST))
     size = 64 if rows >= 2000 else 32 if rows >= 600 else 16
+    if unknown := [k for k in changes if k not in {f.name for f in fields(Recipe)}]:
+        raise Missing("field of the recipe", unknown[0], [f.name for f in fields(Recipe)])
     return Recipe(**{"epochs": epochs, "size": size, **{k: v for k, v in changes.items() if v is not None}})
 
 
@@ -112,7 +115,7 @@ def train(model: str, inputs: Crystals | Compositions, target: Target, rows: Map
     """Train encoder `model` ("name" or "name:preset") on `inputs`, whose field `target.name` holds the labels.
 
     rows        row numbers of "train" and, where there are any, "val", by which training stops and uncertainty is calibrated
-    recipe      fields of Recipe to be other than `recipe_for` says
+    recipe      fields of Recipe to be other than `recipe_for` and recipes.RECIPES say
     log_scale   learn the logarithm; references: subtract energies of the elements first
     members     networks of an ensemble, seeds seed, seed + 1, ...
     budget      seconds of training in all: epochs are cut so that it is kept, as measured beforehand
@@ -126,7 +129,7 @@ def train(model: str, inputs: Crystals | Compositions, target: Target, rows: Map
     given = {k: torch.as_tensor(np.asarray(rows.get(k, ())), dtype=torch.long) for k in ("train", "val")}
     inputs, own_names = inputs[torch.cat([given["train"], given["val"]])], [str(names[i]) for k in given for i in given[k].tolist()] if len(names) else ()
     part = {"train": torch.arange(len(given["train"])), "val": len(given["train"]) + torch.arange(len(given["val"]))}
-    plan = recipe_for(len(part["train"]), seed=seed, **(recipe or {}))
+    plan = recipe_for(len(part["train"]), **{"seed": seed, **recipe_changes(model), **(recipe or {})})
     options = dict(options or {})
     scale = {} if target.classes else {target.name: fit_scaling(target, inputs[part["train"]], log=log_scale, references=references)}
     build = lambda s: Predictor(load(model, "encoder", **{**options, **({"seed": s} if _has_seed(model) else {})}), [target], seed=s, scale=scale)
