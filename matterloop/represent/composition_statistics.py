@@ -3,6 +3,7 @@
     magpie     132 statistics of 22 elemental properties             L. Ward et al., npj Comput. Mater. 2, 16028 (2016), doi:10.1038/npjcompumats.2016.28
     elemental  the same six statistics of 21 further properties    tables that matminer carries; cohesive energies after C. Kittel
     norms      (sum_i x_i^p)^(1/p), p = 2, 3, 5, 7, 10, and for p = 0 the number of elements         Ward et al.
+    unit       logarithm of the smallest number of atoms that makes all amounts whole (up to 500), and whether the shares are whole percentages
     orbitals   mean valence electrons in s, p, d, f shells, and their shares of all valence electrons  Ward et al.
     ionic      1 - exp(-(X_a - X_b)^2 / 4), the largest over pairs, and sum over pairs x_a x_b of it   Ward et al.
     states     statistics of each element's rarest, commonest and highest oxidation state of at least 5 %, and the charge left when the most
@@ -43,7 +44,7 @@ CARD = Card(
     capabilities=("vector",),
     keeps=("rotation", "reflection", "translation", "permutation", "cell", "supercell"),
     waives={"geometry": "a composition has no geometry: polymorphs are described alike"},
-    reference=2483.4310079830652,
+    reference=2483.431730831789,
     differs=(
         "whether a compound can be neutral (one of the 145 attributes of Magpie) is replaced by what remains of the charge of common oxidation states",
         "statistics of further elemental properties, alloy numbers, families and shares of elements stand beside the attributes of the paper",
@@ -60,6 +61,7 @@ FAMILIES = {
     "alkali metals": el.ALKALI_METALS, "alkaline earth metals": el.ALKALINE_EARTH_METALS, "transition metals": el.TRANSITION_METALS, "lanthanoids": el.LANTHANOIDS,
     "actinoids": el.ACTINOIDS, "post-transition metals": el.POST_TRANSITION_METALS, "metalloids": el.METALLOIDS, "pnictogens": el.PNICTOGENS,
     "chalcogens": el.CHALCOGENS, "halogens": el.HALOGENS, "noble gases": el.NOBLE_GASES, "metals": el.METALS}
+UNIT = 500  # atoms of the largest formula unit that is looked for
 LAST = 103  # element whose share is looked at
 EV = 96.48533  # kJ/mol
 KELVIN = 8.314462618e-3  # kJ/mol/K: the gas constant
@@ -144,6 +146,19 @@ def _norms(counts: np.ndarray, rows: Rows) -> np.ndarray:
     return np.stack([(share > 0).sum(1), *((share**p).sum(1) ** (1 / p) for p in POWERS)], 1)
 
 
+def _unit(counts: np.ndarray, rows: Rows) -> np.ndarray:
+    """Logarithm of the smallest number of atoms that makes all amounts whole, looked for up to UNIT, and whether all shares are whole percentages."""
+    share = rows[1]
+    whole = lambda n: (np.abs(n * share - np.round(n * share)) < 1e-4).all(1)
+    size, open_ = np.full(len(share), float(UNIT)), np.arange(len(share))
+    for n in range(1, UNIT):
+        met = (np.abs(n * share[open_] - np.round(n * share[open_])) < 1e-4).all(1)
+        size[open_[met]], open_ = n, open_[~met]
+        if not len(open_):
+            break
+    return np.stack([np.log(size), whole(100)], 1)
+
+
 def _orbitals(counts: np.ndarray, rows: Rows) -> np.ndarray:
     held = np.stack([_mean(rows, _column(f"N{shell}Valence")) for shell in SHELLS], 1)
     return np.hstack([held, held / np.maximum(_mean(rows, _column("NValence")), 1e-12)[:, None]])
@@ -192,6 +207,7 @@ GROUPS = {
     "magpie": (lambda counts, rows: statistics(counts, magpie.element_table()), magpie.LABELS),
     "elemental": (lambda counts, rows: statistics(counts, _elemental()), tuple(f"{s} {name}" for name in (*ELEMENTAL, "CohesiveEnergy") for s in STATISTICS)),
     "norms": (_norms, ("0-norm", *(f"{p}-norm" for p in POWERS))),
+    "unit": (_unit, ("log of atoms in the formula unit", "whole percentages")),
     "orbitals": (_orbitals, tuple(f"{what} {shell} valence electrons" for what in ("mean", "share of") for shell in SHELLS)),
     "ionic": (_ionic, ("highest ionic character", "mean ionic character")),
     "states": (_charges, (*(f"{s} of {which} oxidation states" for which in ("lowest", "commonest", "highest") for s in STATISTICS), "charge left")),

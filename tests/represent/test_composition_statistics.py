@@ -57,6 +57,12 @@ def test_common_charges_of_a_salt_cancel_and_those_of_an_alloy_do_not():
     assert columns("NaCl3", "charge left")[0] == pytest.approx(0.25 - 0.75)
 
 
+def test_the_formula_unit_is_the_smallest_with_whole_amounts():
+    size = lambda formula: np.exp(columns(formula, "log of atoms in the formula unit")[0])
+    assert [round(size(f)) for f in ("Si", "Fe4O6", "Cu0.46Zr0.46Al0.08", "Fe0.6123C0.3877")] == [1, 5, 50, 500]
+    assert columns("Cu0.46Zr0.46Al0.08", "whole percentages") == [1] and columns("Fe2O", "whole percentages") == [0]
+
+
 def test_an_element_alone_has_no_pairs():
     assert columns("Si", "highest ionic character", "enthalpy of mixing", "lowest enthalpy of a pair", "entropy of mixing") == [0, 0, 0, 0]
 
