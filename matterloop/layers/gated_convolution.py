@@ -89,7 +89,7 @@ class Messages:
         often = (count * nodes.copies[nodes.receivers]).to(torch.float64)
         self.edges, self.nodes = float(often.sum()), float(nodes.copies.sum())
         self.share = (often / max(self.edges, 1.0)).to(dtype)
-        self.node_share = (nodes.copies / max(self.nodes, 1.0)).to(dtype)
+        self.node_share = (nodes.copies.to(torch.float64) / max(self.nodes, 1.0)).to(dtype)
 
 
 class GatedConvolution(nn.Module):

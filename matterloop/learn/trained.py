@@ -86,7 +86,9 @@ class Trained:
                 found = self.predictor(piece)
             except BadInput as error:
                 word, _, place = error.where.partition(" ")
-                raise BadInput(error.message, f"crystal {int(place) + done}") from None if word == "crystal" and place.isdigit() else error
+                if word == "crystal" and place.isdigit():
+                    raise BadInput(error.message, f"crystal {int(place) + done}") from None
+                raise
             yield done, piece, {t.name: found[t.name].softmax(-1).to(torch.float64) if t.classes else found[t.name] for t in self.targets}
             done += len(piece)
             if on_progress:
