@@ -13,7 +13,7 @@ from .cli import plain
 from .figures.ranking import against_cost, ranking
 from .folder import made, write_atomic
 
-LONGEST = 40.0  # an entry this many times worse than the best is left out of figures, and that is said
+LONGEST = 5.0  # an entry this many times worse than the best is left out of figures, and that is said
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1c2733;--faint:#5d6b78;--line:#dfe5ea;--page:#f6f8f9;--card:#fff;--best:#0b7a75;--bad:#a04a1d}
