@@ -1,6 +1,6 @@
 """Sets whose members weigh differently: messages between members and their pooling, by attention that counts weights; and what such models begin and end with.
 
-    a_j = w_j^p exp(g_j) / sum_k w_k^p exp(g_k)            weight w of a member, learnt power p, learnt score g
+    a_j = n_j w_j^p exp(g_j) / sum_k n_k w_k^p exp(g_k)    weight w of a member, learnt power p, learnt score g; n equal members may stand as one
     out = mean over heads of sum_j a_j m_j                 learnt message m
 Attention of O. Vinyals, S. Bengio, M. Kudlur, arXiv:1511.06391, with weights as in R. E. A. Goodall, A. A. Lee, Nature Communications 11, 6280 (2020),
 eqs. 2 to 4. The last map of a message is linear and the a_j add up to 1, so it is applied once to their sum; it is the mean over heads too.
@@ -59,14 +59,15 @@ class WeightedAttention(nn.Module):
         self.power = nn.Parameter(torch.randn(heads, generator=rng))
         self.out = linear(rng, heads * hidden, width)
 
-    def forward(self, x: Tensor, log_weight: Tensor, receivers: Tensor, senders: Tensor | None, size: int) -> Tensor:
+    def forward(self, x: Tensor, log_weight: Tensor, receivers: Tensor, senders: Tensor | None, size: int, log_count: Tensor | None = None) -> Tensor:
         """receivers (edges,): the member, or the set, that each row of `senders` speaks to; senders None: every member once. (size, width)."""
+        log_weight = log_weight[:, None] * self.power + (0.0 if log_count is None else log_count[:, None])
         hidden = F.linear(x, self.of_sender, self.bias)
         if senders is not None:
             hidden = hidden.index_select(0, senders).add_(F.linear(x, self.of_receiver).index_select(0, receivers))
             log_weight = log_weight.index_select(0, senders)
         hidden = F.leaky_relu(hidden, inplace=senders is not None).view(len(hidden), 2, self.heads, -1)
-        score = (hidden[:, 0] * self.score).sum(-1) + self.power * log_weight[:, None]
+        score = (hidden[:, 0] * self.score).sum(-1) + log_weight
         share = segment_softmax(score, receivers, size)
         return self.out(segment_sum(share[..., None] * hidden[:, 1], receivers, size).flatten(1))
 
@@ -79,13 +80,13 @@ class SetNetwork(nn.Module):
         self.messages = nn.ModuleList(WeightedAttention(rng, width, hidden, heads, pairs=True) for _ in range(layers))
         self.pool = WeightedAttention(rng, width, hidden, heads, pairs=False)
 
-    def forward(self, x: Tensor, weight: Tensor, owner: Tensor, size: int) -> Tensor:
-        """x (rows, width), weight (rows,) positive, owner (rows,) set of each, ascending."""
+    def forward(self, x: Tensor, weight: Tensor, owner: Tensor, size: int, count: Tensor | None = None) -> Tensor:
+        """x (rows, width), weight (rows,) positive, owner (rows,) set of each, ascending; count (rows,) equal members that each row stands for, 1 if absent."""
         receivers, senders = dense_pairs(torch.bincount(owner, minlength=size))
-        log_weight = weight.log()
+        log_weight, log_count = weight.log(), None if count is None else count.log()
         for message in self.messages:
-            x = x + message(x, log_weight, receivers, senders, len(x))
-        return self.pool(x, log_weight, owner, None, size)
+            x = x + message(x, log_weight, receivers, senders, len(x), log_count)
+        return self.pool(x, log_weight, owner, None, size, log_count)
 
 
 class ResidualPerceptron(nn.Module):

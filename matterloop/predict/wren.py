@@ -55,9 +55,9 @@ CARD = Card(
 
 @dataclass(frozen=True)
 class Orbits:
-    """Graph of what sees occupied positions alone: one loop per orbit and setting on the orbit's first atom, sorted by crystal and setting.
+    """Graph of what sees occupied positions alone: one loop per setting, place and element, on the first atom there, sorted by crystal and setting.
 
-    edge: `place` in the vocabulary of positions, `setting` counted from 0 in each crystal, `share` of the atoms.
+    edge: `place` in the vocabulary of positions, `setting` counted from 0 in each crystal, `count` of the orbits, `share` of the atoms in one of them.
     symprec  Å, of the search for symmetry; `most` settings of one crystal
     """
 
@@ -68,22 +68,25 @@ class Orbits:
     def __call__(self, crystals: Crystals) -> Graph:
         """BadInput naming a crystal without a space group."""
         mirror, slots, atoms = table().mirror, vocabulary().slots, vocabulary().atoms
-        rows, places, settings, shares = [], [], [], []
+        rows, places, settings, counts, shares = [], [], [], [], []
         for first, found in zip(crystals.offsets.tolist(), analyse(crystals, self.symprec), strict=False):
             group, at = found.number, found.representatives
             letter = np.array([LETTERS.index(found.letters[i]) for i in at.tolist()])
             if group in mirror:
                 group, change = mirror[group]
                 letter = np.array(change)[letter]
-            ways = equivalents(group, letter, found.species[at].numpy(), self.most)
-            size = atoms[slots[group, letter]]
-            rows.append(np.tile(at.numpy() + first, len(ways)))
-            places.append(ways.reshape(-1))
-            settings.append(np.repeat(np.arange(len(ways)), len(at)))
-            shares.append(np.tile(size / size.sum(), len(ways)))
+            species = found.species[at].numpy()
+            ways = equivalents(group, letter, species, self.most)
+            codes = np.stack([np.repeat(np.arange(len(ways)), len(at)), ways.reshape(-1), np.tile(species, len(ways))])
+            (setting, place, _), one, count = np.unique(codes, axis=1, return_index=True, return_counts=True)
+            rows.append(at.numpy()[one % len(at)] + first)
+            places.append(place)
+            settings.append(setting)
+            counts.append(count)
+            shares.append(atoms[place] / atoms[slots[group, letter]].sum())
         flat = lambda parts: torch.from_numpy(np.concatenate(parts)) if parts else torch.zeros(0, dtype=torch.long)
         row = flat(rows)
-        edge = {"place": flat(places), "setting": flat(settings), "share": flat(shares).to(torch.float64)}
+        edge = {"place": flat(places), "setting": flat(settings), "count": flat(counts), "share": flat(shares).to(torch.float64)}
         return Graph(row, row, row.new_zeros(len(row), 3), edge)
 
 
@@ -114,11 +117,11 @@ class Wren(nn.Module):
 
     def forward(self, crystals: Crystals, graph: Graph) -> Features:
         """Features of whole crystals alone."""
-        share, owner = graph.edge["share"].to(self.places.dtype), graph.owner(crystals)
+        share, count, owner = graph.edge["share"].to(self.places.dtype), graph.edge["count"].to(self.places.dtype), graph.owner(crystals)
         setting = graph.edge["setting"]
         begins = torch.ones_like(setting, dtype=torch.bool)  # of a set: another crystal or another setting
         begins[1:] = (owner[1:] != owner[:-1]) | (setting[1:] != setting[:-1])
         which, of = begins.long().cumsum(0) - 1, owner[begins]
         position = self.position(torch.cat([self.places[graph.edge["place"]], share[:, None]], -1))
         x: Tensor = torch.cat([self.elements(crystals.species[graph.receivers]), position], -1)
-        return Features(None, whole=segment_mean(self.network(x, share, which, len(of)), of, len(crystals)))
+        return Features(None, whole=segment_mean(self.network(x, share, which, len(of), count), of, len(crystals)))

@@ -74,6 +74,14 @@ def test_a_member_in_two_halves_counts_as_two(sets):
     assert torch.allclose(network(x, w, owner, 2), network(x[halves], split, owner[halves], 2), atol=1e-12)
 
 
+def test_equal_members_may_stand_as_one(sets):
+    network = SetNetwork(torch_stream(0, "n"), WIDTH, 2, HEADS, HIDDEN).to(torch.float64)
+    x, w, owner = sets
+    twice = torch.tensor([0, 1, 1, 2, 3, 4, 4, 4])
+    count = torch.tensor([1, 2, 1, 1, 3], dtype=torch.float64)
+    assert torch.allclose(network(x, w, owner, 2, count), network(x[twice], w[twice], owner[twice], 2), atol=1e-12)
+
+
 def test_the_residual_perceptron_adds_its_input():
     net = ResidualPerceptron(torch_stream(0, "r"), (2, 2, 3), outputs=1, slope=0.1).to(torch.float64)
     x = torch.tensor([[0.3, -2.0]], dtype=torch.float64)
