@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..base.errors import BadInput
-from .segments import offsets_of, runs
+from .segments import offsets_of, runs, segment_min
 from .state import Crystals
 
 MAX_IMAGES = 50_000  # lattice images of one crystal within reach; a flat cell would ask for millions
 CHUNK = 1_000_000  # pairs listed together
+FIRST, GROWTH = 4.2, 1.35  # Å within which most atoms have 12 neighbours, and how far is looked next where they do not
 LARGE = 100  # atoms; a larger crystal is searched with a cell list, whose cost is linear in its atoms
 
 
@@ -293,6 +294,14 @@ class SkinList:
         self._known, self._graph, self._keys = crystals.put(frac=frac, cell=cell), joined, keys
 
 
+def _renumbering(search: Callable[[], Graph], which: Tensor) -> Graph:
+    """What `search` finds; its errors name the place in the whole batch."""
+    try:
+        return search()
+    except BadInput as error:
+        raise _renumbered(error, which) from None
+
+
 def _renumbered(error: BadInput, which: Tensor) -> BadInput:
     """The same error about the crystal's place in the whole batch."""
     words = error.where.split()
@@ -317,8 +326,7 @@ class Nearest:
     @torch.no_grad()
     def __call__(self, crystals: Crystals) -> Graph:
         """Raises BadInput when an atom has fewer than `count` neighbours within `radius`, unless `fewer`."""
-        graph = Within(self.radius)(crystals)
-        length = graph.vectors(crystals.bare().to(torch.float64)).norm(dim=-1)
+        graph, length = self._found(crystals.bare().to(torch.float64))
         order = torch.argsort(length, stable=True)
         order = order[torch.argsort(graph.receivers[order], stable=True)]  # by centre, then by length
         degree = torch.bincount(graph.receivers, minlength=crystals.atoms)
@@ -334,6 +342,27 @@ class Nearest:
             limit = length[order[first + degree.clamp(max=self.count) - 1]] + self.slack  # of an atom without neighbours: any, it is not asked for
             return graph.pick(order[length[order] <= limit[graph.receivers[order]]])
         return graph.pick(order[rank < self.count])
+
+    def _found(self, crystals: Crystals) -> tuple[Graph, Tensor]:
+        """All edges that can matter and their lengths: of each crystal those within a radius that surely holds the nearest of all its atoms."""
+        left, reach, parts = torch.arange(len(crystals), device=crystals.cell.device), min(self.radius, FIRST * (self.count / 12) ** (1 / 3)), []
+        while len(left):
+            some = crystals[left]
+            graph = Within(reach)(some) if len(left) == len(crystals) else _renumbering(lambda some=some, reach=reach: Within(reach)(some), left)
+            length = graph.vectors(some).norm(dim=-1)
+            near = torch.bincount(graph.receivers[length + self.slack < reach], minlength=some.atoms)
+            done = segment_min(near.to(length), some.owner, len(some)) >= self.count if reach < self.radius else torch.ones(len(some), dtype=torch.bool, device=left.device)
+            keep = done[some.owner[graph.receivers]].nonzero()[:, 0]
+            moved = (crystals.offsets[:-1][left] - some.offsets[:-1])[some.owner[graph.receivers[keep]]]
+            parts.append((graph.senders[keep] + moved, graph.receivers[keep] + moved, graph.shift[keep], length[keep]))
+            left, reach = left[~done], min(self.radius, GROWTH * reach)
+        if not parts:
+            return Within(self.radius)(crystals), crystals.frac.new_zeros(0)
+        senders, receivers, shift, length = parts[0] if len(parts) == 1 else (torch.cat(column) for column in zip(*parts, strict=True))
+        if len(parts) > 1:
+            order = torch.argsort(receivers, stable=True)
+            senders, receivers, shift, length = (x[order] for x in (senders, receivers, shift, length))
+        return Graph(senders, receivers, shift), length
 
 
 @dataclass(frozen=True)

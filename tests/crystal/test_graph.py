@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matterloop.base.errors import BadInput
+from matterloop.bench import examples as ex
 from matterloop.crystal import graph as graph_module
 from matterloop.crystal.graph import Full, Nearest, SkinList, Within, line_graph
 from matterloop.crystal.state import Crystals
@@ -253,3 +254,14 @@ def test_a_skin_list_names_the_crystal_it_cannot_search():
         skin(Crystals.join([good, broken, good]))
     with pytest.raises(BadInput, match="skin"):
         SkinList(4.0, 0.0)
+
+
+@pytest.mark.parametrize("ties", [True, False])
+def test_the_nearest_are_found_in_sparse_and_dense_crystals_of_one_batch(ties):
+    crystals = Crystals.join([ex.rock_salt(side=s) for s in (4.6, 7.9, 5.6, 11.0)] + [ex.low_symmetry(), ex.slab(), ex.molecule()])
+    graph, every = Nearest(12, 8.0, ties=ties, fewer=True)(crystals), Within(8.0)(crystals)
+    found, length = graph.vectors(crystals).norm(dim=-1), every.vectors(crystals).norm(dim=-1)
+    for atom in range(crystals.atoms):
+        of_atom = length[every.receivers == atom].sort().values
+        wanted = of_atom[: int((of_atom <= of_atom[min(12, len(of_atom)) - 1] + 1e-3).sum())] if ties else of_atom[:12]
+        torch.testing.assert_close(found[graph.receivers == atom].sort().values, wanted)
