@@ -395,7 +395,7 @@ def judge(
 
 
 @app.command()
-def models(role: Annotated[str | None, typer.Option(help="descriptor, encoder, regressor, potential, generator, search, measure, judge, loop, task")] = None,
+def models(role: Annotated[str | None, typer.Option(help="descriptor, encoder, regressor, explanation, potential, generator, search, measure, judge, loop, task")] = None,
            json_: Json = False) -> None:
     """Every part of the house, plug-ins included."""
     from .verbs import models as run

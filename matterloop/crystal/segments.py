@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor
+
+_HEARD: ContextVar[list[tuple[Tensor, Tensor]] | None] = ContextVar("softmaxes", default=None)
 
 
 def segment_sum(values: Tensor, index: Tensor, size: int) -> Tensor:
@@ -38,7 +44,21 @@ def segment_softmax(score: Tensor, index: Tensor, size: int) -> Tensor:
     """Softmax of `score` (rows, ...) within each bin, stable for large scores."""
     top = segment_max(score.detach(), index, size, 0.0)[index]
     weight = (score - top).exp()
-    return weight / segment_sum(weight, index, size)[index]
+    share = weight / segment_sum(weight, index, size)[index]
+    if (heard := _HEARD.get()) is not None:
+        heard.append((share.detach(), index))
+    return share
+
+
+@contextmanager
+def listening() -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """The weights (rows, ...) and bins (rows,) of every `segment_softmax` inside, in order: what a network attends to."""
+    heard: list[tuple[Tensor, Tensor]] = []
+    token = _HEARD.set(heard)
+    try:
+        yield heard
+    finally:
+        _HEARD.reset(token)
 
 
 def offsets_of(counts: Tensor) -> Tensor:

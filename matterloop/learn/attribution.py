@@ -1,0 +1,398 @@
+"""What atoms, elements and bonds add to a network's answer, for any encoder; crystals keep their symmetry, supercells tell the same as cells.
+
+    local terms     y = sum_i e_i, or for the mean over sites y - h(p0) = sum_i (x_i - p0)/n . int_0^1 grad h(p0 + a (p - p0)) da,  p = mean x
+    gradients       (x_i - x0) . grad_i f (gradient times input), or averaged on the way: int_0^1 grad_i f(x0 + a (x - x0)) da
+    occlusion       f(all) - f(all without a group), the group's atoms entering as x0
+    Shapley         the group's average part over all orders in which groups enter
+    bonds           f(all) - f(without one shell of edges)
+with x_i the features of a site, h the head after pooling, x0 what enters for "no atom". Groups are elements, or atoms that are alike.
+Path integrals: M. Sundararajan, A. Taly, Q. Yan, "Axiomatic attribution for deep networks", ICML 2017, arXiv:1703.01365, eq. 1 (by Gauss and Legendre, which is exact
+for polynomials, where they take Riemann sums); for a sum of players the values of R. J. Aumann, L. S. Shapley, Values of non-atomic games (1974).
+Occlusion: M. D. Zeiler, R. Fergus, ECCV 2014, arXiv:1311.2901. Crystals as sums of local terms: T. Xie, J. C. Grossman, Phys. Rev. Lett. 120, 145301 (2018).
+Randomised weights: J. Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018, arXiv:1810.03292.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..base.elements import MAX_Z, symbol
+from ..base.errors import BadInput, Missing
+from ..base.seeds import numpy_stream
+from ..crystal.alike import Alike, nodes_of
+from ..crystal.compositions import Compositions, atom_mean, sizes
+from ..crystal.graph import Graph, Within
+from ..crystal.segments import listening, offsets_of, runs, segment_count, segment_mean, segment_sum
+from ..crystal.state import Crystals
+from .data import Samples
+from .entrances import entering
+from .explanation import Reading, SiteContributions, State
+from .shapley import EXACT, shapley_values
+
+STEPS = 24  # points of a path integral
+TOGETHER = 4000  # atoms looked at together
+REACH = 5.0  # Å, of the surroundings by which atoms are alike where the encoder does not say
+GAP = 0.05  # Å between lengths of two shells
+
+
+def local_terms(reading: Reading, state: State, steps: int = STEPS) -> SiteContributions:
+    """The answer divided among sites by the network's own structure: exact, and as cheap as a prediction.
+
+    An extensive target is a sum over sites already; of an intensive one the head's answer is divided along the straight path from a mean feature of 0.
+    What a network puts on which site is its own choice: only sums are ever fitted. BadInput for encoders that speak of whole crystals.
+    """
+    site, base, prediction = [], [], []
+    for _, piece, graph in pieces(reading, state):
+        found = reading.encoder(piece, graph)
+        target, name = reading.target, reading.target.name
+        if found.site is None or not target.extensive and found.whole is not None:
+            raise BadInput("this encoder speaks of whole crystals; choose another method, such as integrated_gradients", "local terms")
+        head, scale, n = reading.predictor.heads[name], replace(reading.scale, log=False), sizes(piece)
+        if target.extensive:
+            y = scale.inverse(head(found.site)[:, 0], replace(target, extensive=False, per="site"), piece)
+            y = y * piece.amount if isinstance(piece, Compositions) else y
+            start = torch.zeros(len(piece), dtype=torch.float64)
+        else:
+            pooled, slope = atom_mean(found.site, piece), torch.zeros(len(piece), found.site.shape[1], dtype=torch.float64)
+            for a, weight in _path(steps):
+                p = (a * pooled).detach().requires_grad_(True)
+                slope += weight * torch.autograd.grad(_headed(reading, head(p), piece).sum(), p)[0]
+            y = (found.site * slope[piece.owner]).sum(-1) * _share(piece)
+            start = _headed(reading, head(torch.zeros_like(pooled)), piece)
+            if reading.scale.references is not None:  # energies of the elements belong to their atoms
+                own = replace(scale, mean=0.0, spread=1.0).inverse(torch.zeros(len(piece.species)), replace(target, per="site"), piece)
+                y, start = y + own * _share(piece), start - atom_mean(own, piece)
+        site.append(y.detach())
+        base.append(start.detach())
+        prediction.append(reading(piece, graph).detach())
+    return _made("local terms", reading, state, torch.cat(site), torch.cat(base), torch.cat(prediction))
+
+
+def gradients(reading: Reading, state: State, steps: int = STEPS, background: State | None = None) -> SiteContributions:
+    """Integrated gradients with regard to what enters for each atom; with `steps` = 1 the gradient at the crystal itself times its input, which is not complete.
+
+    background  crystals whose average atom is the start of the path; zeros if absent
+    """
+    start, site, base, prediction = typical(reading, background), [], [], []
+    path = _path(steps) if steps > 1 else [(1.0, 1.0)]
+    for _, piece, graph in pieces(reading, state):
+        total = torch.zeros(len(piece.species), dtype=torch.float64)
+        for a, weight in path:
+            held: list = []
+
+            def change(x, rows, i, a=a, held=held):
+                far = x.detach() - start(x, i)
+                point = (start(x, i) + a * far).requires_grad_(True)
+                held.append((point, far, rows))
+                return point
+
+            with torch.enable_grad(), entering(reading.encoder, piece, graph, change):
+                y = reading(piece, graph)
+            slopes = torch.autograd.grad(y.sum(), [point for point, _, _ in held])
+            for (_, far, rows), slope in zip(held, slopes, strict=True):
+                total += weight * rows.shared_out((far * slope).sum(-1))
+        with torch.no_grad(), entering(reading.encoder, piece, graph, lambda x, rows, i: start(x, i).expand_as(x)):
+            base.append(reading(piece, graph))
+        site.append(_evened(total, piece))
+        prediction.append(reading(piece, graph).detach())
+    return _made("integrated gradients" if steps > 1 else "gradient times input", reading, state, torch.cat(site), torch.cat(base), torch.cat(prediction))
+
+
+def _evened(values: Tensor, state: State) -> Tensor:
+    """(atoms,) with the mean over atoms that are alike for each of them: encoders may let one copy stand for all, and slopes then flow to that one."""
+    if isinstance(state, Compositions):
+        return values
+    alike = Alike(Within(REACH))(state).alike
+    return segment_mean(values, alike, len(values))[alike]
+
+
+def integrated_gradients(reading: Reading, state: State, steps: int = STEPS, background: State | None = None) -> SiteContributions:
+    """See `gradients`."""
+    return gradients(reading, state, max(steps, 2), background)
+
+
+def gradient_times_input(reading: Reading, state: State, background: State | None = None) -> SiteContributions:
+    """See `gradients`."""
+    return gradients(reading, state, 1, background)
+
+
+@torch.no_grad()
+def occlusion(reading: Reading, state: State, by: str = "element", background: State | None = None) -> SiteContributions:
+    """By how much the answer would change if the atoms of a group were none; shared evenly among them. Not complete: see the gap."""
+    players = players_of(reading, state, by)
+    masks = [np.vstack([np.ones(k, dtype=bool), ~np.eye(k, dtype=bool), np.zeros((1, k), dtype=bool)]) for k in players.counts.tolist()]
+    found = _coalitions(reading, state, players, masks, background)
+    values = [y[0] - y[1:-1] for y in found]
+    return _of_players("occlusion", reading, state, players, values, [y[-1] for y in found], [y[0] for y in found])
+
+
+@torch.no_grad()
+def shapley_sites(reading: Reading, state: State, by: str = "element", background: State | None = None, samples: int = 2048, seed: int = 0) -> SiteContributions:
+    """Shapley values of groups of atoms, shared evenly within a group: complete. Exact up to EXACT groups, of more by weighted least squares on `samples` choices."""
+    players, parts, start = players_of(reading, state, by), [], typical(reading, background)
+    for i, k in enumerate(players.counts.tolist()):
+        value = lambda masks, i=i: _coalitions(reading, state[i], players.only(i, state), [masks], start)[0]
+        parts.append(shapley_values(value, k, samples, numpy_stream(seed, "shapley", k)))
+    return _of_players("Shapley values", reading, state, players, [p.values for p in parts], [p.base for p in parts], [p.full for p in parts])
+
+
+METHODS: dict[str, Callable[..., SiteContributions]] = {
+    "local_terms": local_terms, "integrated_gradients": integrated_gradients, "gradient_times_input": gradient_times_input, "occlusion": occlusion,
+    "shapley": shapley_sites}
+
+
+# groups of atoms
+
+
+@dataclass(frozen=True)
+class Players:
+    """Groups of atoms that enter or stay away together, numbered within each crystal.
+
+    number  (atoms,) group of each atom within its crystal
+    counts  (crystals,) groups of each crystal
+    """
+
+    number: Tensor
+    counts: Tensor
+
+    def only(self, i: int, state: State) -> Players:
+        first, last = state.offsets[i : i + 2].tolist()
+        return Players(self.number[first:last], self.counts[i : i + 1])
+
+
+def players_of(reading: Reading, state: State, by: str = "element") -> Players:
+    """by "element", or "orbit": atoms that are alike in element and surroundings (crystals only)."""
+    if by == "element":
+        group = state.owner * (MAX_Z + 1) + state.species
+    elif by == "orbit":
+        if isinstance(state, Compositions):
+            raise BadInput("compositions have no sites; group them by element", "players_of")
+        graph = reading.graph(state)
+        group = graph.alike if graph.alike is not None else Alike(Within(REACH))(state).alike
+    else:
+        raise Missing("group of atoms", by, ("element", "orbit"))
+    kinds, number = torch.unique(group, return_inverse=True)
+    owner = torch.zeros(len(kinds), dtype=torch.long).index_copy(0, number, state.owner)
+    counts = segment_count(owner, len(state))
+    return Players(number - offsets_of(counts)[:-1][state.owner], counts)
+
+
+def _coalitions(reading: Reading, state: State, players: Players, masks: list[np.ndarray], background: State | Start | None) -> list[np.ndarray]:
+    """Of each crystal the answers for its `masks` (choices, groups), True where the group is there."""
+    samples, start = Samples(state, reading.graph(state)), typical(reading, background)
+    rows = torch.arange(len(state)).repeat_interleave(torch.tensor([len(m) for m in masks]))
+    many = state.counts[rows]
+    atom = runs(state.offsets[:-1][rows], many)
+    width = max(m.shape[1] for m in masks)
+    table = torch.from_numpy(np.concatenate([np.pad(m, ((0, 0), (0, width - m.shape[1]))) for m in masks]))
+    present = table[torch.arange(len(rows)).repeat_interleave(many), players.number[atom]].to(torch.float64)
+    ends, found = offsets_of(many), []
+    for begin, end in _parts(many):
+        batch, here = samples.batch(rows[begin:end]), present[ends[begin] : ends[end]]
+
+        def change(x, of, i, here=here):
+            return start(x, i) + of.taken(here)[:, None] * (x - start(x, i))
+
+        with entering(reading.encoder, batch.crystals, batch.graph, change):
+            found.append(reading(batch.crystals, batch.graph))
+    return np.split(torch.cat(found).numpy(), np.cumsum([len(m) for m in masks])[:-1])
+
+
+def _of_players(method: str, reading: Reading, state: State, players: Players, values: list[np.ndarray], base: list, prediction: list) -> SiteContributions:
+    flat = offsets_of(players.counts)[:-1][state.owner] + players.number
+    many = segment_count(flat, int(players.counts.sum()))
+    site = torch.from_numpy(np.concatenate(values))[flat] / many[flat]
+    number = lambda x: torch.tensor([float(v) for v in x], dtype=torch.float64)
+    return _made(method, reading, state, site, number(base), number(prediction))
+
+
+# bonds
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Edges between two elements of about one length, and what the answer would lose without them.
+
+    pair    symbols; length mean in Å; bonds pairs of atoms in the cell
+    value   in the unit of the reading
+    """
+
+    crystal: int
+    pair: tuple[str, str]
+    length: float
+    bonds: float
+    value: float
+
+
+@torch.no_grad()
+def bonds(reading: Reading, crystals: Crystals, most: int = 12) -> list[Shell]:
+    """The nearest `most` shells of each crystal, by crystal and length; all edges of a shell go at once, so that symmetry and supercells are respected.
+
+    BadInput for encoders without edges between atoms.
+    """
+    graph = reading.graph(crystals)
+    length = graph.edge["length"] if "length" in graph.edge else graph.vectors(crystals).norm(dim=-1)
+    ends = torch.stack([crystals.species[graph.senders], crystals.species[graph.receivers]])
+    kind = graph.owner(crystals) * (MAX_Z + 1) ** 2 + ends.amin(0) * (MAX_Z + 1) + ends.amax(0)
+    seen = (length > 1e-6).nonzero()[:, 0]
+    if not len(seen):
+        raise BadInput("this encoder has no edges between atoms", "bonds")
+    order = seen[torch.argsort(length[seen], stable=True)]
+    order = order[torch.argsort(kind[order], stable=True)]
+    new = torch.ones(len(order), dtype=torch.long)
+    new[1:] = ((length[order].diff() > GAP) | (kind[order].diff() != 0)).long()
+    shell = torch.full((len(graph),), -1).index_copy(0, order, new.cumsum(0) - 1)
+    size, of = int(new.sum()), shell[seen]
+    mean = segment_mean(length[seen], of, size)
+    owner = torch.zeros(size, dtype=torch.long).index_copy(0, of, graph.owner(crystals)[seen])
+    rank = torch.argsort(mean, stable=True)
+    rank = rank[torch.argsort(owner[rank], stable=True)]
+    place = torch.arange(size) - offsets_of(segment_count(owner, len(crystals)))[:-1][owner[rank]]
+    rank = rank[place < most]
+    copies = graph.edge.get("count", torch.ones(len(graph), dtype=torch.long)).to(torch.float64)
+    if graph.alike is not None:
+        nodes = nodes_of(graph, crystals.atoms)
+        copies = copies * nodes.copies[nodes.of_atom[graph.receivers]]
+    many = segment_sum(copies[seen], of, size)
+    full = reading(crystals, graph)
+    without = torch.cat([part for part in _without(reading, crystals, graph, shell, owner[rank], rank)])
+    value = full[owner[rank]] - without
+    z = torch.zeros(size, 2, dtype=torch.long).index_copy(0, of, torch.stack([ends.amin(0), ends.amax(0)], -1)[seen])
+    return [Shell(int(owner[s]), (symbol(int(z[s, 0])), symbol(int(z[s, 1]))), float(mean[s]), float(many[s]) / 2, float(v)) for s, v in zip(rank.tolist(), value, strict=True)]
+
+
+def _without(reading: Reading, crystals: Crystals, graph: Graph, shell: Tensor, rows: Tensor, missing: Tensor) -> Iterator[Tensor]:
+    samples = Samples(crystals, graph)
+    for begin, end in _parts(crystals.counts[rows]):
+        some = rows[begin:end]
+        batch, many = samples.batch(some), samples.edges.diff()[some]
+        edge = runs(samples.edges[:-1][some], many)
+        kept = shell[edge] != missing[begin:end].repeat_interleave(many)
+        yield reading(batch.crystals, batch.graph.pick(kept))
+
+
+# attention
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One softmax of a network: `weight` (rows, heads), which add up to 1 over the rows of each bin of `index` (rows,).
+
+    kind  "neighbours": edges of each atom; "sites": atoms of each crystal; "members": elements of each crystal or edges of it; "other"
+    """
+
+    kind: str
+    layer: int
+    weight: Tensor
+    index: Tensor
+
+
+@torch.no_grad()
+def attention(reading: Reading, state: State, graph: Graph | None = None) -> list[Attention]:
+    """The attention of every layer that shows its weights, in the order of the network; empty where none does.
+
+    A weight says where a layer looks, not what follows from it (S. Jain, B. C. Wallace, NAACL 2019, arXiv:1902.10186): compare with `occlusion` and `bonds`.
+    """
+    graph = reading.graph(state) if graph is None else graph
+    with listening() as heard:
+        reading(state, graph)
+    same = lambda index, other: index.shape == other.shape and torch.equal(index, other)
+    kind = lambda index: ("sites" if same(index, state.owner) else "neighbours" if same(index, graph.receivers) else
+                          "members" if same(index, graph.owner(state)) else "other")
+    return [Attention(kind(index), i, weight.reshape(len(index), -1), index) for i, (weight, index) in enumerate(heard)]
+
+
+def attention_between(crystals: Crystals, graph: Graph, found: Attention) -> dict[tuple[str, str], float]:
+    """{(centre, neighbour): share of the attention of an average atom of the one element that goes to the other}, of a map of neighbours."""
+    if found.kind != "neighbours":
+        raise BadInput(f"is attention over {found.kind}, wanted is that over neighbours", "attention_between")
+    weight, centre, other = found.weight.mean(1), crystals.species[graph.receivers], crystals.species[graph.senders]
+    kinds, of = torch.unique(torch.stack([centre, other], -1), dim=0, return_inverse=True)
+    total = segment_sum(weight, of, len(kinds))
+    of_centre = {z: float(total[kinds[:, 0] == z].sum()) for z in kinds[:, 0].tolist()}
+    return {(symbol(a), symbol(b)): float(t) / of_centre[a] for (a, b), t in zip(kinds.tolist(), total, strict=True)}
+
+
+# checks
+
+
+def randomised(reading: Reading, seed: int = 0) -> Reading:
+    """The same network with the entries of every weight in another order: what explains it must not explain the original."""
+    rng, other = numpy_stream(seed, "randomised"), copy.deepcopy(reading)
+    with torch.no_grad():
+        for p in other.predictor.parameters():
+            p.copy_(p.flatten()[torch.from_numpy(rng.permutation(p.numel()))].view_as(p))
+    return other
+
+
+Start = Callable[[Tensor, int], Tensor]
+"""(what enters, number of the entrance) -> (width,), what enters for "no atom"."""
+
+
+def typical(reading: Reading, background: State | Start | None) -> Start:
+    """Zeros, or the average over the atoms of the background; a start passes as it is."""
+    if callable(background):
+        return background
+    if background is None:
+        return lambda x, i: torch.zeros_like(x[0])
+    sums: dict[int, Tensor] = {}
+
+    def watch(x, rows, i):
+        weight = segment_sum(_share(piece), rows.of_atom, rows.size) / segment_count(rows.of_row, rows.size)
+        sums[i] = sums.get(i, 0) + (weight[rows.of_row, None] * x).sum(0)
+        return x
+
+    with torch.no_grad():
+        for _, piece, graph in pieces(reading, background):
+            with entering(reading.encoder, piece, graph, watch):
+                reading(piece, graph)
+    return lambda x, i: sums[i] / len(background)
+
+
+# parts
+
+
+def pieces(reading: Reading, state: State) -> Iterator[tuple[int, State, Graph]]:
+    """(first crystal, crystals, their graph) of at most TOGETHER atoms; errors of the graph name the crystal's place in the whole."""
+    done = 0
+    for piece in state.bare().split(TOGETHER):
+        try:
+            graph = reading.graph(piece)
+        except BadInput as error:
+            word, _, place = error.where.partition(" ")
+            raise BadInput(error.message, f"crystal {int(place) + done}") from None if word == "crystal" and place.isdigit() else error
+        yield done, piece, graph
+        done += len(piece)
+
+
+def _parts(atoms: Tensor) -> list[tuple[int, int]]:
+    """(begin, end) of runs of crystals with at most TOGETHER atoms, or one crystal."""
+    which = (torch.cumsum(atoms, 0) - 1) // TOGETHER
+    ends = [0, *(which.diff().nonzero()[:, 0] + 1).tolist(), len(atoms)]
+    return list(zip(ends, ends[1:], strict=False))
+
+
+def _path(steps: int) -> list[tuple[float, float]]:
+    """Points and weights on [0, 1]."""
+    points, weights = np.polynomial.legendre.leggauss(steps)
+    return [((p + 1) / 2, w / 2) for p, w in zip(points.tolist(), weights.tolist(), strict=True)]
+
+
+def _share(state: State) -> Tensor:
+    """(atoms,) share of each row in its crystal."""
+    return state.share if isinstance(state, Compositions) else 1.0 / state.counts.to(torch.float64)[state.owner]
+
+
+def _headed(reading: Reading, y: Tensor, state: State) -> Tensor:
+    """What the head gave for whole crystals, (crystals,) in the unit of the reading."""
+    return reading.read(y if reading.target.classes else y[:, 0], state)
+
+
+def _made(method: str, reading: Reading, state: State, site: Tensor, base: Tensor, prediction: Tensor) -> SiteContributions:
+    return SiteContributions(method, site, base, prediction, state.owner, state.species, reading.unit)
