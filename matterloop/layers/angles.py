@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..base.errors import BadInput
 from ..crystal.graph import Graph, line_graph
+from ..crystal.segments import offsets_of, runs
 
 
 def _keys(graph: Graph, turned: bool) -> Tensor:
@@ -55,3 +56,13 @@ def cosines(step: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """(angles,) cosine of the angle at j between the edges of `following`; `step` (edges, 3) from receiver to sender."""
     unit = step / step.norm(dim=-1, keepdim=True)
     return -(unit.index_select(0, first) * unit.index_select(0, second)).sum(-1)
+
+
+def beside(graph: Graph, near: Tensor) -> tuple[Tensor, Tensor]:
+    """Edges (one, other) with the same centre, the other one of `near` (indices of edges, ascending): one pair per angle, no edge with itself."""
+    count = torch.bincount(graph.receivers[near], minlength=int(graph.receivers[-1]) + 1 if len(graph) else 0)
+    each = count[graph.receivers]
+    one = torch.arange(len(graph), device=near.device).repeat_interleave(each)
+    other = near[runs(offsets_of(count)[:-1][graph.receivers], each)]
+    keep = one != other
+    return one[keep], other[keep]

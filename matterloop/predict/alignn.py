@@ -37,6 +37,7 @@ CARD = Card(
     keeps=("rotation", "reflection", "translation", "permutation", "cell", "supercell"),
     waives={"smooth": "the set of the 12 nearest neighbours changes by jumps, as in the paper"},
     presets={"small": {"width": 64, "layers": 2, "plain": 2}},
+    reference=-4.5815292730733574,
     small={"width": 16, "inner": 8, "layers": 2, "plain": 2, "lengths": 20, "angles": 10},
     differs=(
         "elements enter as 54 numbers known of each instead of 92",

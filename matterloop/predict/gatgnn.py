@@ -40,6 +40,7 @@ CARD = Card(
     capabilities=("seed", "whole"),
     keeps=("rotation", "reflection", "translation", "permutation", "cell", "supercell"),
     waives={"smooth": "the set of the 12 nearest neighbours changes by jumps, as in the paper"},
+    reference=2.7331363822831483,
     small={"width": 16, "layers": 2, "heads": 2},
     differs=(
         "every neighbour as near as the 12th counts, so that the answer does not depend on the order of atoms; the paper takes 12",
