@@ -81,3 +81,21 @@ def test_batches_of_samples_carry_their_elements(three):
     assert torch.equal(batch.graph.edge["share"], batch.crystals.share)
     rows = torch.cat([b.rows for b in Batches(samples, torch.arange(9), size=4).epoch(0)])
     assert sorted(rows.tolist()) == list(range(9))
+
+
+@pytest.mark.data
+def test_formulas_of_public_tables_are_read_as_pymatgen_reads_them(data_dir):
+    """Steels with twelve elements, high-entropy alloys, superconductors: amounts to a part in a million."""
+    from pymatgen.core import Composition
+
+    from matterloop.archive.sources import load_frame
+
+    tables = [("matbench_v01_official_tables", "matbench_steels.json.bz2", {}), ("roost_history_sets", "hea-vickers.csv", {}),
+              ("roost_history_sets", "supercon.csv", {"header": None})]
+    for name, file, options in tables:
+        frame = load_frame(name, file, data_dir=data_dir, **options)
+        texts = frame["composition" if "composition" in frame else 1].tolist()
+        found = Compositions.of(texts)
+        for i, text in enumerate(texts):
+            theirs = Composition(text)
+            assert dict(zip(found[i].species.tolist(), found[i].amount.tolist(), strict=True)) == pytest.approx({e.Z: n for e, n in theirs.items()}, rel=1e-6), text
