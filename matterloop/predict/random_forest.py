@@ -32,9 +32,10 @@ CARD = Card(
     small={"trees": 60},
     presets={
         "extra_trees": {"splits": "random", "bootstrap": False},
-        "median": {"splits": "random", "bootstrap": False, "share": 0.3, "least": 2, "read": "median", "features": "composition"},
+        "median": {"trees": 200, "splits": "random", "bootstrap": False, "share": 0.3, "least": 2, "read": "median", "features": "composition"},
+        "composition": {"trees": 200, "splits": "random", "bootstrap": False, "share": 0.3, "features": "composition"},
         "elements": {"splits": "random", "bootstrap": False, "features": "elements"},
-        "structure": {"features": "magpie+structure", "share": 0.33},
+        "structure": {"features": "magpie+structure", "share": 0.33, "trees": 200},
     },
     differs=("scikit-learn's forest of 500 trees, the base case of Matbench; Ward et al. took ensembles of reduced-error pruning trees of Weka",),
 )

@@ -32,13 +32,12 @@ CARD = Card(
     small={"features": "magpie", "members": (("random_forest", {"trees": 20}), ("gradient_boosting", {"trees": 30, "least": 4, "leaves": 8})), "folds": 2},
     presets={
         "composition": {"features": "composition", "error": "absolute", "folds": 3, "members": (
-            ("random_forest", {"features": "composition", "trees": 150, "splits": "random", "bootstrap": False, "share": 0.3, "least": 2, "read": "median"}),
-            ("random_forest", {"features": "elements", "trees": 300, "splits": "random", "bootstrap": False}),
-            ("gradient_boosting", {"features": "composition", "trees": 150, "rate": 0.1, "leaves": 20, "share": 0.2, "error": "absolute"}))},
+            ("random_forest", {"features": "composition", "trees": 120, "splits": "random", "bootstrap": False, "share": 0.3, "least": 2, "read": "median"}),
+            ("random_forest", {"features": "elements", "trees": 200, "splits": "random", "bootstrap": False}),
+            ("gradient_boosting", {"features": "composition", "trees": 120, "rate": 0.1, "leaves": 20, "share": 0.2, "error": "absolute"}))},
         "classes": {"features": "composition", "classes": 2, "balanced": True, "folds": 3, "members": (
-            ("random_forest", {"features": "composition", "trees": 150, "splits": "random", "bootstrap": False, "share": 0.3}),
-            ("random_forest", {"features": "magpie", "trees": 150}),
-            ("gradient_boosting", {"features": "composition", "trees": 150, "rate": 0.1, "leaves": 20, "l2": 1.0, "share": 0.2}))},
+            ("random_forest", {"features": "composition", "trees": 120, "splits": "random", "bootstrap": False, "share": 0.3}),
+            ("gradient_boosting", {"features": "composition", "trees": 120, "rate": 0.1, "leaves": 20, "l2": 1.0, "share": 0.2}))},
     },
     differs=("models are added with replacement but not from bagged libraries; members and their options are given, not thousands drawn",),
 )
