@@ -41,8 +41,9 @@ def pair_sums(crystals: Crystals, decay: float = 3.0) -> tuple[Tensor, Tensor, T
     radius = max(RADIUS, 27 / decay)
     n = crystals.counts
     size = measure(crystals.cell, crystals.periodic)
-    work = n**2 * (4.2 * radius**3 / crystals.volume + 0.1 * size * (2 * DEPTH**2 / radius) ** 3 + 10)
-    part = (work.cumsum(0) / WORK).long()  # crystals summed together
+    work = n**2 * (4.2 * radius**3 / crystals.volume + 0.0085 * size * (2 * DEPTH**2 / radius) ** 3 + 10)
+    alone = (work > WORK / 20).long()  # else all those summed with a large crystal would be padded to its size
+    part = (work.cumsum(0) / WORK).long() + alone.cumsum(0) + (alone.cumsum(0) - alone)  # crystals summed together
     ends = offsets_of(torch.bincount(part)).tolist() if len(part) else [0]
     values = [_sums(crystals[a:b], radius, decay) for a, b in zip(ends, ends[1:], strict=False) if b > a]
     many, begin = n.repeat_interleave(n**2), crystals.offsets[:-1].repeat_interleave(n**2)
