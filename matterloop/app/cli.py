@@ -14,6 +14,7 @@ import typer
 
 from ..base.errors import MatterloopError
 from .bench_verbs import bench_app
+from .explain_cli import register as register_explain
 from .potential_verbs import potential_app
 from .train_cli import register
 
@@ -24,6 +25,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 app.add_typer(potential_app, name="potentials")
 register(app, bench_app)
+register_explain(app)
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON object per result on standard output")]
 Files = Annotated[list[str], typer.Argument(help="structure files: CIF, POSCAR, extxyz, or tables with a cif column")]

@@ -331,6 +331,18 @@ def randomised(reading: Reading, seed: int = 0) -> Reading:
     return other
 
 
+def likeness(one: SiteContributions, other: SiteContributions) -> float:
+    """Rank correlation of what two explanations say of the same atoms, each as far as it differs from the mean of its crystal; NaN where nothing differs.
+
+    C. Spearman, American Journal of Psychology 15, 72 (1904).
+    """
+    from scipy.stats import spearmanr
+
+    many = segment_count(one.owner, len(one.base))
+    left, right = ((x.site * many[x.owner] - segment_sum(x.site, x.owner, len(many))[x.owner]).numpy().round(10) for x in (one, other))
+    return float(spearmanr(left, right)[0]) if np.ptp(left) and np.ptp(right) else float("nan")
+
+
 Start = Callable[[Tensor, int], Tensor]
 """(what enters, number of the entrance) -> (width,), what enters for "no atom"."""
 
