@@ -23,7 +23,7 @@ from .state import Crystals
 class Alike:
     """The graph of `builder` with one atom for all alike and one edge for all alike.
 
-    slack  Å; sorted distances of a crystal with gaps below it count as equal, and their mean stands for them: its error is of second order
+    slack  Å; sorted distances of a crystal with gaps below it count as equal; of edges that one stands for it has the mean length: an error of second order
 
     The graph holds edge data `length` (edges,) float64 in Å and `count` (edges,) int64 for how many edges of the atom each stands, and `alike`. Only for networks
     that see elements, lengths and who is connected, nothing else. Where positions or cell require gradients the edges and atoms are left as they are,
@@ -41,24 +41,23 @@ class Alike:
             return Graph(graph.senders, graph.receivers, graph.shift, {"length": length, "count": torch.ones_like(graph.senders)})
         if not len(graph):
             return Graph(graph.senders, graph.receivers, graph.shift, {"length": length, "count": graph.senders}, _first(_compact(_pair(crystals.owner, crystals.species))))
-        length, step = self._steps(length, graph.owner(crystals))
+        step = self._steps(length, graph.owner(crystals))
         colour = _refined(graph, _compact(_pair(crystals.owner, crystals.species)), step)
         alike = _first(colour)
         own = (alike[graph.receivers] == graph.receivers).nonzero()[:, 0]
         which = _compact(_pair(graph.receivers[own], _compact(_pair(colour[graph.senders[own]], step[own]))))
         _, place, many = _leaders(which)
         kept = own[place]
-        return Graph(graph.senders[kept], graph.receivers[kept], graph.shift[kept], {"length": length[kept], "count": many}, alike)
+        return Graph(graph.senders[kept], graph.receivers[kept], graph.shift[kept], {"length": segment_mean(length[own], which, len(many)), "count": many}, alike)
 
-    def _steps(self, length: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
-        """(edges,) the mean of the equal lengths of its crystal that each edge belongs to, and the number of that group."""
+    def _steps(self, length: Tensor, owner: Tensor) -> Tensor:
+        """(edges,) number of the group of equal lengths of its crystal that each edge belongs to."""
         order = torch.argsort(length)
         order = order[torch.argsort(owner[order], stable=True)]
         ranked, whose = length[order], owner[order]
         new = torch.ones_like(whose)
         new[1:] = (ranked.diff() > self.slack) | (whose.diff() != 0)
-        group = torch.empty_like(order).index_copy(0, order, new.cumsum(0) - 1)
-        return segment_mean(length, group, int(new.sum()))[group], group
+        return torch.empty_like(order).index_copy(0, order, new.cumsum(0) - 1)
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ from ..base.registry import Card
 from ..base.seeds import torch_stream
 from ..crystal.frames import copy_edges, frames, united
 from ..crystal.graph import Graph, Nearest
-from ..crystal.segments import Bins, offsets_of, runs, segment_count, segment_mean, segment_sum
+from ..crystal.segments import Bins, offsets_of, runs, segment_count, segment_sum
 from ..crystal.state import Crystals
 from ..crystal.translations import translations
+from ..layers.merging import merged
 from ..layers.normal import BatchNorm
 from ..layers.parts import Gaussians, linear, perceptron
 from ..learn.targets import Features
@@ -191,19 +192,11 @@ class IComFormer(nn.Module):
         many = segment_count(owner[at], len(crystals))
         row, used = torch.arange(len(graph)).repeat_interleave(many[owner]), runs(offsets_of(many)[:-1][owner], many[owner])
         cosine = ((vector[row] * vector[at[used]]).sum(-1) / (length[row] * length[at[used]])).clamp(-1, 1)
-        cosine, kind = alike(cosine + 4.0 * owner[row])  # directions that symmetry makes equal are expanded once
+        cosine, kind = merged(cosine, owner[row])  # directions that symmetry makes equal are expanded once
         key, group = torch.unique((row * 3 + place[used] % 3) * len(cosine) + kind, return_inverse=True)
         weight, of = segment_sum(weight[used], group, len(key)).to(self.embed.weight.dtype), Bins(key % len(cosine), len(cosine))
         key, group = torch.unique_consecutive(key // max(len(cosine), 1), return_inverse=True)
-        table = self.turn((cosine - 4.0 * torch.round(cosine / 4)).to(weight.dtype))
+        table = self.turn(cosine.to(weight.dtype))
         angle = Bins(group, len(key)).sum(weight[:, None] * of.take(table))
         edge = key // 3
         return frame.view(-1, 3), angle, edge, owner[edge] * 3 + key % 3
-
-
-def alike(x: Tensor, slack: float = 1e-6) -> tuple[Tensor, Tensor]:
-    """Means of numbers (rows,) without gaps above `slack` between them when sorted, and (rows,) which of them each is in."""
-    order = torch.argsort(x.detach())
-    new = (x.detach()[order].diff(prepend=x.detach()[order][:1]) > slack).cumsum(0)
-    kind = torch.empty_like(order).index_copy(0, order, new)
-    return segment_mean(x, kind, int(new[-1]) + 1 if len(new) else 0), kind

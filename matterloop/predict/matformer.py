@@ -29,6 +29,7 @@ from ..crystal.segments import Bins
 from ..crystal.state import Crystals
 from ..crystal.translations import translations
 from ..layers.gated_convolution import Messages, WeightedNorm
+from ..layers.merging import merged
 from ..layers.parts import Gaussians, linear
 from ..learn.targets import Features
 from ..represent.element_bins import WIDTH, element_bins
@@ -127,7 +128,7 @@ class Matformer(nn.Module):
     def forward(self, crystals: Crystals, graph: Graph) -> Features:
         """Features in the dtype of the weights."""
         nodes = nodes_of(graph, crystals.atoms)
-        length, kind = torch.unique(graph.edge["length"], return_inverse=True)
+        length, kind = merged(graph.edge["length"], crystals.owner[graph.receivers])
         e, kinds = self.edge(self.expand(length.to(self.embed.weight.dtype))), Bins(kind, len(length))
         messages = Messages(nodes, graph.edge["count"], e.dtype)
         x = F.embedding(crystals.species[nodes.first], self.embed(self.elements))
