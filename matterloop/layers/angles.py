@@ -43,13 +43,14 @@ def undirected(graph: Graph) -> Graph:
 def following(graph: Graph, reverse: Tensor, back: bool = True) -> tuple[Tensor, Tensor]:
     """Edges (first, second) with first k -> j and second j -> i, one pair per angle k, j, i at j; with `back` also those that return to where they came from.
 
-    Edges point from sender to receiver here, as messages do. `reverse` is `reverse_of(graph)`.
+    Edges point from sender to receiver here, as messages do. `reverse` is `reverse_of(graph)`. Sorted by the second edge.
     """
     first, other = line_graph(graph)  # both end at j, so the reverse of the second begins there
     if back:
         own = torch.arange(len(graph), device=first.device)
         first, other = torch.cat([first, own]), torch.cat([other, own])
-    return first, reverse[other]
+    second, order = torch.sort(reverse[other], stable=True)
+    return first[order], second
 
 
 def cosines(step: Tensor, first: Tensor, second: Tensor) -> Tensor:

@@ -6,16 +6,18 @@ X. Bresson, T. Laurent, "Residual gated graph convnets", arXiv:1711.07553, eq. 1
     x' = x + silu(BN(U x + sum_src s * V x_src / (sum_src s + 1e-6)))
     y' = y + silu(BN(m))
 
-There are many more edges than nodes: maps of nodes come before rows are repeated, and what the backward pass needs per edge is kept once.
+There are many more edges than nodes. So maps of nodes come before rows are repeated, the backward pass keeps one number per edge and feature of a gate, and
+edges are worked on in pieces that stay in the cache: a table of all of them is written only where it outlives the piece.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
-from ..crystal.segments import Bins
-from .normal import BatchNorm
+from .normal import BatchNorm, pieces
 from .parts import linear
 
 EPSILON = 1e-6  # added to the sum of gates
@@ -30,37 +32,50 @@ class EdgeGated(nn.Module):
         self.own, self.value = linear(rng, width, width, bias=False), linear(rng, width, width, bias=False)
         self.norm, self.edge_norm = BatchNorm(width), BatchNorm(width) if edges else None
 
-    def forward(self, x: Tensor, y: Tensor, source: Bins, target: Bins) -> tuple[Tensor, Tensor]:
-        """`source` and `target` are the bins of the edges by the node they leave and the node they enter."""
+    def forward(self, x: Tensor, y: Tensor, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """`source` and `target` (edges,) are the nodes that edges leave and enter; sorted by target it is faster."""
         m, h = _Gates.apply(self.source(x), self.target(x), self.edge(y), self.value(x), source, target)
-        x = x + self.norm.silu(self.own(x) + h)
-        return x, y if self.edge_norm is None else y + self.edge_norm.silu(m)
+        x = self.norm.silu(self.own(x) + h, onto=x)
+        return x, y if self.edge_norm is None else self.edge_norm.silu(m, onto=y)
+
+
+def _ends(source: Tensor, target: Tensor, width: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Pieces of edges with the nodes they leave and enter."""
+    for piece in pieces(len(source), width):
+        yield piece, source[piece], target[piece]
 
 
 class _Gates(torch.autograd.Function):
-    """(a_src + b_dst + c, sum s v_src / sum s); keeps one number per edge and feature."""
+    """(a_src + b_dst + c, sum s v_src / sum s). Writes into c, the result of a linear map, which nobody else looks at."""
 
     @staticmethod
     def forward(ctx, a, b, c, v, source, target):
-        m = a.index_select(0, source.index).add_(b.index_select(0, target.index)).add_(c)
-        s = torch.sigmoid(m)
-        whole = target.raw_sum(s) + EPSILON
-        h = target.raw_sum(s.mul_(v.index_select(0, source.index))) / whole
-        ctx.bins = source, target
-        ctx.save_for_backward(m, v, whole, h)
-        return m, h
+        whole, h = torch.full_like(b, EPSILON), torch.zeros_like(b)
+        for piece, src, dst in _ends(source, target, c.shape[1]):
+            m = c[piece].add_(a.index_select(0, src)).add_(b.index_select(0, dst))
+            s = torch.sigmoid(m)
+            whole.index_add_(0, dst, s)
+            h.index_add_(0, dst, s.mul_(v.index_select(0, src)))
+        h /= whole
+        ctx.mark_dirty(c)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(c, v, whole, h, source, target)
+        return c, h
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, down_m, down_h):
-        m, v, whole, h = ctx.saved_tensors
-        source, target = ctx.bins
-        s = torch.sigmoid(m)
-        of_sum = down_h / whole
-        part = of_sum.index_select(0, target.index)
-        to_v = source.raw_sum(s * part)
-        slope = v.index_select(0, source.index).mul_(part).sub_((of_sum * h).index_select(0, target.index)).mul_(s)
-        slope.addcmul_(slope, s, value=-1)
-        if down_m is not None:
-            slope.add_(down_m)
-        return source.raw_sum(slope), target.raw_sum(slope), slope, to_v, None, None
+        m, v, whole, h, source, target = ctx.saved_tensors
+        of_sum = torch.zeros_like(h) if down_h is None else down_h / whole
+        of_share = of_sum * h
+        to_a, to_b, to_v, slope = torch.zeros_like(v), torch.zeros_like(h), torch.zeros_like(v), torch.empty_like(m)
+        for piece, src, dst in _ends(source, target, m.shape[1]):
+            s, part = torch.sigmoid(m[piece]), of_sum.index_select(0, dst)
+            to_v.index_add_(0, src, s * part)
+            part.mul_(v.index_select(0, src)).sub_(of_share.index_select(0, dst)).mul_(s)
+            torch.addcmul(part, part, s, value=-1, out=slope[piece])
+            if down_m is not None:
+                slope[piece].add_(down_m[piece])
+            to_a.index_add_(0, src, slope[piece])
+            to_b.index_add_(0, dst, slope[piece])
+        return to_a, to_b, slope, to_v, None, None

@@ -5,11 +5,22 @@ S. Ioffe, C. Szegedy, "Batch normalization: accelerating deep network training b
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .parts import linear
+
+
+CACHE = 1 << 19  # numbers of a piece
+
+
+def pieces(rows: int, width: int) -> Iterator[slice]:
+    """Slices of rows that hold about CACHE numbers each."""
+    step = max(CACHE // max(width, 1), 1)
+    return (slice(begin, min(begin + step, rows)) for begin in range(0, rows, step))
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -24,17 +35,20 @@ class BatchNorm(nn.BatchNorm1d):
         scale, shift = self._running()
         return x * scale + shift
 
-    def silu(self, x: Tensor) -> Tensor:
-        """SiLU of the normalised rows; the backward pass keeps `x` alone, one number per row and feature instead of three."""
+    def silu(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        """SiLU of the normalised rows, added to `onto`; the backward pass keeps `x` alone, one number per row and feature instead of three."""
         if not self.training or len(x) < 2:
             scale, shift = self._running()
-            return F.silu(x * scale + shift)
+            out = F.silu(x * scale + shift)
+            return out if onto is None else onto + out
         with torch.no_grad():
-            var, mean = torch.var_mean(x, 0, correction=0)
+            mean, square = x.sum(0) / len(x), torch.zeros_like(x[0])
+            for piece in pieces(*x.shape):
+                square += (x[piece] - mean).square_().sum(0)
             self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * len(x) / (len(x) - 1), self.momentum)
+            self.running_var.lerp_(square / (len(x) - 1), self.momentum)
             self.num_batches_tracked += 1
-        return _NormSilu.apply(x, self.weight, self.bias, mean, (var + self.eps).rsqrt())
+        return _NormSilu.apply(x, onto, self.weight, self.bias, mean, (square / len(x) + self.eps).rsqrt())
 
     def _running(self) -> tuple[Tensor, Tensor]:
         scale = (self.running_var + self.eps).rsqrt() * self.weight
@@ -43,21 +57,32 @@ class BatchNorm(nn.BatchNorm1d):
 
 class _NormSilu(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight, bias, mean, rstd):
+    def forward(ctx, x, onto, weight, bias, mean, rstd):
         ctx.save_for_backward(x, weight, bias, mean, rstd)
-        scale = weight * rstd
-        return F.silu(torch.addcmul(bias - mean * scale, x, scale), inplace=True)
+        ctx.onto = onto is not None
+        scale, out = weight * rstd, torch.empty_like(x)
+        shift = bias - mean * scale
+        for piece in pieces(*x.shape):
+            y = F.silu(torch.addcmul(shift, x[piece], scale), inplace=True)
+            out[piece] = y if onto is None else y.add_(onto[piece])
+        return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, down):
         x, weight, bias, mean, rstd = ctx.saved_tensors
-        scale = weight * rstd
-        slope = torch.ops.aten.silu_backward(down, torch.addcmul(bias - mean * scale, x, scale))
-        unit = x.sub(mean).mul_(rstd)
-        to_bias, to_weight = slope.sum(0), (slope * unit).sum(0)
-        slope.sub_(to_bias / len(x)).sub_(unit.mul_(to_weight / len(x))).mul_(scale)
-        return slope, to_weight, to_bias, None, None
+        scale, slope = weight * rstd, torch.empty_like(x)
+        shift, to_weight, to_bias = bias - mean * scale, torch.zeros_like(weight), torch.zeros_like(bias)
+        for piece in pieces(*x.shape):
+            part = torch.ops.aten.silu_backward(down[piece], torch.addcmul(shift, x[piece], scale))
+            slope[piece] = part
+            to_bias += part.sum(0)
+            to_weight += part.mul_(x[piece] - mean).sum(0)
+        to_weight *= rstd
+        for piece in pieces(*x.shape):
+            unit = (x[piece] - mean).mul_(to_weight * rstd / len(x))
+            slope[piece].sub_(unit).sub_(to_bias / len(x)).mul_(scale)
+        return slope, down if ctx.onto else None, to_weight, to_bias, None, None
 
 
 class Dense(nn.Module):

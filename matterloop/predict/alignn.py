@@ -17,7 +17,6 @@ from ..base.errors import BadInput
 from ..base.registry import Card
 from ..base.seeds import torch_stream
 from ..crystal.graph import Graph, Nearest
-from ..crystal.segments import Bins
 from ..crystal.state import Crystals
 from ..layers.angles import cosines, following, reverse_of, undirected
 from ..layers.edge_gated import EdgeGated
@@ -83,13 +82,11 @@ class ALIGNN(nn.Module):
         step = graph.vectors(crystals)
         x = self.atom_norm.silu(self.embed(crystals.species))
         y = self.bond(step.norm(dim=-1).to(x.dtype))
-        source, target = Bins(graph.senders, len(x)), Bins(graph.receivers, len(x))
         if self.on_angles:
             first, second = following(graph, reverse_of(graph))
             z = self.angle(cosines(step, first, second).to(x.dtype))
-            before, after = Bins(first, len(graph)), Bins(second, len(graph))
         for i, layer in enumerate(self.on_bonds):
-            x, y = layer(x, y, source, target)
+            x, y = layer(x, y, graph.senders, graph.receivers)
             if i < len(self.on_angles):
-                y, z = self.on_angles[i](y, z, before, after)
+                y, z = self.on_angles[i](y, z, first, second)
         return Features(x)

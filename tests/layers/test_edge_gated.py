@@ -8,7 +8,7 @@ from matterloop.base.errors import BadInput
 from matterloop.base.seeds import torch_stream
 from matterloop.bench import examples as ex
 from matterloop.crystal.graph import Graph, Nearest, Within
-from matterloop.crystal.segments import Bins
+from matterloop.layers import normal
 from matterloop.layers.angles import beside, following, reverse_of, undirected
 from matterloop.layers.edge_gated import EdgeGated
 from matterloop.layers.normal import BatchNorm
@@ -20,8 +20,9 @@ def drawn(*shape):
     return torch.randn(*shape, generator=torch_stream(0, *map(str, shape)), dtype=F64)
 
 
-@pytest.mark.parametrize("edges", [True, False])
-def test_gates_and_their_gradients_are_those_of_the_formula(edges):
+@pytest.mark.parametrize(("edges", "cache"), [(True, 1 << 19), (False, 1 << 19), (True, 8)])
+def test_gates_and_their_gradients_are_those_of_the_formula(edges, cache, monkeypatch):
+    monkeypatch.setattr(normal, "CACHE", cache)
     layer = EdgeGated(torch_stream(0, "g"), 4, edges=edges).to(F64)
     source, target = torch.tensor([0, 1, 2, 2, 3, 0, 1]), torch.tensor([1, 0, 0, 1, 2, 2, 2])
     x, y = drawn(5, 4).requires_grad_(), drawn(7, 4).requires_grad_()
@@ -35,7 +36,7 @@ def test_gates_and_their_gradients_are_those_of_the_formula(edges):
         normal = lambda norm, rows: F.silu(F.batch_norm(rows, None, None, norm.weight, norm.bias, training=True, eps=1e-5))
         return x + normal(layer.norm, layer.own(x) + h), y + normal(layer.edge_norm, m) if edges else y
 
-    found, wanted = layer(x, y, Bins(source, 5), Bins(target, 5)), plain()
+    found, wanted = layer(x, y, source, target), plain()
     for a, b in zip(found, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
     for a, b in zip(gradients(found), gradients(wanted), strict=True):
