@@ -72,7 +72,11 @@ def original_cgcnn(options, data):
 def original_schnetpack(options, data):
     """A round of schnetpack's SchNet with the settings of ours (64 features, 6 blocks, 5 Å, 51 Gaussians), its collate function."""
     import torch
+    import torch.utils.data.dataloader as loading
     from ase import Atoms
+
+    if not hasattr(loading, "T_co"):  # a name that schnetpack imports and newer torch no longer has
+        loading.T_co = None
     from schnetpack.atomistic import Atomwise, PairwiseDistances
     from schnetpack.data.loader import _atoms_collate_fn
     from schnetpack.interfaces import AtomsConverter
@@ -95,10 +99,7 @@ def original_schnetpack(options, data):
 
 
 def original_matgl(options, data):
-    """A round of matgl's MEGNet or M3GNet (by the name of our model) with its collate function."""
-    import functools
-    import inspect
-
+    """A round of matgl's MEGNet or M3GNet (by the name of our model), its graphs and its collate function; positions are set as its training does."""
     import torch
     from matgl.config import DEFAULT_ELEMENTS
     from matgl.ext.pymatgen import Structure2Graph
@@ -110,21 +111,16 @@ def original_matgl(options, data):
     for n, cell in zip(data["counts"], data["cell"], strict=True):
         structures.append(Structure(Lattice(cell), [int(z) for z in data["species"][begin : begin + n]], data["frac"][begin : begin + n]))
         begin += n
-    three = options.model == "m3gnet"
-    model = M3GNet(element_types=DEFAULT_ELEMENTS, is_intensive=True, readout_type="set2set") if three else MEGNet(element_types=DEFAULT_ELEMENTS)
-    convert = Structure2Graph(element_types=DEFAULT_ELEMENTS, cutoff=5.0)
-    dataset = MGLDataset(structures=structures, labels={"y": [float(y) for y in data["y"]]}, converter=convert, include_line_graph=three, save_cache=False, threebody_cutoff=4.0)
-    options_of = inspect.signature(collate_fn_graph).parameters
-    collate = functools.partial(collate_fn_graph, include_line_graph=three) if "include_line_graph" in options_of else collate_fn_graph
-    loader = torch.utils.data.DataLoader(dataset, batch_size=options.size, shuffle=True, collate_fn=collate)
+    model = M3GNet(element_types=DEFAULT_ELEMENTS, is_intensive=True) if options.model == "m3gnet" else MEGNet(element_types=DEFAULT_ELEMENTS)
+    converter = Structure2Graph(element_types=DEFAULT_ELEMENTS, cutoff=5.0)
+    dataset = MGLDataset(structures=structures, labels={"y": [float(y) for y in data["y"]]}, converter=converter, save_cache=False)
+    loader = torch.utils.data.DataLoader(dataset, batch_size=options.size, shuffle=True, collate_fn=collate_fn_graph)
 
     def loss(batch):
-        graph, lattice, *lines, state, labels = batch
-        graph.edata["lattice"] = torch.repeat_interleave(lattice, graph.batch_num_edges(), dim=0)
-        graph.edata["pbc_offshift"] = (graph.edata["pbc_offset"].unsqueeze(-1) * graph.edata["lattice"]).sum(dim=1)
-        graph.ndata["pos"] = (graph.ndata["frac_coords"].unsqueeze(-1) * torch.repeat_interleave(lattice, graph.batch_num_nodes(), dim=0)).sum(dim=1)
-        found = model(g=graph, state_attr=state, l_g=lines[0]) if three else model(g=graph, state_attr=state)
-        return torch.nn.functional.mse_loss(found.reshape(-1), labels["y"].reshape(-1))
+        graph, lattice, state, labels = batch
+        graph.pos = (graph.frac_coords.unsqueeze(-1) * lattice[graph.batch]).sum(1)
+        graph.pbc_offshift = (graph.pbc_offset.unsqueeze(-1) * lattice[graph.batch[graph.edge_index[0]]]).sum(1)
+        return torch.nn.functional.mse_loss(model(graph, state_attr=state).reshape(-1), labels.reshape(-1))
 
     return model.train(), (lambda number: loader), loss, torch.optim.AdamW(model.parameters(), 1e-3)
 
