@@ -23,7 +23,7 @@ main{max-width:1180px;margin:0 auto;padding:28px 20px 80px}h1{font-size:26px;mar
 p{margin:6px 0}.faint{color:var(--faint)}.card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:14px 16px;margin:12px 0}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:13px}th,td{padding:5px 9px;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
 th{font-weight:600;color:var(--faint)}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}tr.best td:first-child{box-shadow:inset 3px 0 var(--best)}tr.base{font-style:italic}
-.no{color:var(--bad);white-space:normal}svg{max-width:100%;height:auto;display:block;border-radius:6px}code{font-size:12px;overflow-wrap:anywhere}details summary{cursor:pointer}nav a{margin-right:12px}a{color:inherit}
+.no{color:var(--bad);white-space:normal}svg{max-width:100%;height:auto;display:block;border-radius:6px}code{font-size:12px;overflow-wrap:anywhere}details summary{cursor:pointer}a{color:inherit}
 """
 RULES = (
     "Base case: the entry in italics; differences from it are of mean absolute errors on the same test rows, both resampled together. Intervals are 95 % percentile bootstraps over test rows; "
@@ -131,17 +131,33 @@ def _facts(b: TaskBoard) -> list[str]:
 # markdown
 
 
+OVERVIEW_HEAD = ["task", "best model", "metric", "value", "95 % interval", "base case", "its value", "models", "failed"]
+
+
+def _overview(boards: Sequence[TaskBoard]) -> list[list[str]]:
+    """One row per task: the best entry that was trained on the task's rows alone, and the base case."""
+    rows = []
+    for b in boards:
+        best = next((e for e in b.entries if e.value is not None and e.whole), None)
+        unit = f" {best.unit}" if best and best.unit else ""
+        rows.append([b.task.name, best.name if best else "–", _word(b.task.metric), f"{number(best.value)}{unit}" if best else "–", _interval(best) if best else "", b.base.name if b.base else "–",
+                     number(b.base.value) if b.base else "–", str(sum(e.value is not None for e in (*b.entries, *b.more))), str(len(b.failed))])
+    return rows
+
+
 def markdown(boards: Sequence[TaskBoard], odd: Sequence[str] = ()) -> str:
     """The board as text with tables; figures are linked."""
     lines = ["# Board of property prediction", "", "Written by `matterloop bench board`; every number comes from a record in `benchmarks/records/board`.", "", RULES, ""]
-    lines += [f"- [{b.task.name}](#{b.task.name})" for b in boards] + [""]
+    lines += [*_rows(OVERVIEW_HEAD, [[f"[{r[0]}](#{r[0]})", *r[1:]] for r in _overview(boards)]), ""]
     for b in boards:
         lines += [f"## {b.task.name}", "", *(f"{x}\n" for x in _facts(b))]
         lines += [f"![{kind}](figures/{b.task.name}_{kind}.svg)\n" for kind in figures(b)]
         for title, some in (("Trained on the task's rows alone", b.entries), ("Learnt from more data", b.more)):
             good = [e for e in some if e.value is not None]
             if good:
-                lines += [f"### {title}", "", *_rows(_accuracy_head(b), [_accuracy_row(b, e) for e in good]), "", *_rows(COST_HEAD, [_cost_row(e) for e in good]), ""]
+                paid = [e for e in good if e.role != "baseline"]
+                lines += [f"### {title}", "", *_rows(_accuracy_head(b), [_accuracy_row(b, e) for e in good]), ""]
+                lines += [*_rows(COST_HEAD, [_cost_row(e) for e in paid]), ""] if paid else []
             if title.startswith("Learnt"):
                 lines += [f"- {e.name}: {e.more_data}" for e in good] + ([""] if good else [])
         lines += _notes(b)
@@ -170,7 +186,8 @@ def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def page(boards: Sequence[TaskBoard], odd: Sequence[str] = ()) -> str:
     """The board as one page."""
-    parts = [f'<h1>Board of property prediction</h1><p class="faint">{escape(RULES)}</p><nav>', *(f'<a href="#{b.task.name}">{escape(b.task.name)}</a>' for b in boards), "</nav>"]
+    parts = [f'<h1>Board of property prediction</h1><p class="faint">{escape(RULES)}</p>',
+             f'<div class="card scroll">{_table(OVERVIEW_HEAD, _overview(boards), [""] * len(boards), link=True)}</div>']
     for b in boards:
         parts.append(f'<section id="{b.task.name}"><h2>{escape(b.task.name)}</h2>' + "".join(f'<p class="faint">{escape(x)}</p>' for x in _facts(b)))
         parts += [f'<div class="card">{picture}</div>' for picture in figures(b).values()]
@@ -178,8 +195,9 @@ def page(boards: Sequence[TaskBoard], odd: Sequence[str] = ()) -> str:
             good = [e for e in some if e.value is not None]
             if good:
                 classes = ["base" if b.base is not None and e is b.base else "best" if i == 0 else "" for i, e in enumerate(good)]
-                parts.append(f'<h3>{escape(title)}</h3><div class="card scroll">{_table(_accuracy_head(b), [_accuracy_row(b, e) for e in good], classes)}</div>'
-                             f'<div class="card scroll">{_table(COST_HEAD, [_cost_row(e) for e in good], classes)}</div>')
+                parts.append(f'<h3>{escape(title)}</h3><div class="card scroll">{_table(_accuracy_head(b), [_accuracy_row(b, e) for e in good], classes)}</div>')
+                if paid := [(e, kind) for e, kind in zip(good, classes, strict=True) if e.role != "baseline"]:
+                    parts.append(f'<div class="card scroll">{_table(COST_HEAD, [_cost_row(e) for e, _ in paid], [kind for _, kind in paid])}</div>')
             if title.startswith("Learnt"):
                 parts += [f'<p><b>{escape(e.name)}</b>: {escape(e.more_data)}</p>' for e in good]
         if b.failed:
@@ -196,7 +214,11 @@ def page(boards: Sequence[TaskBoard], odd: Sequence[str] = ()) -> str:
             f"<style>{STYLE}</style></head><body><main>{''.join(parts)}</main></body></html>")
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], classes: Sequence[str]) -> str:
-    cell = lambda i, tag, words: f'<{tag}{"" if i == 0 else chr(32) + "class=" + chr(34) + "n" + chr(34)}>{escape(str(words))}</{tag}>'
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], classes: Sequence[str], link: bool = False) -> str:
+    def cell(i: int, tag: str, words: str) -> str:
+        inside = escape(str(words))
+        inside = f'<a href="#{inside}">{inside}</a>' if link and not i and tag == "td" else inside
+        return f'<{tag} class="{"n" if i else ""}">{inside}</{tag}>'
+
     body = "".join(f'<tr class="{kind}">' + "".join(cell(i, "td", c) for i, c in enumerate(row)) + "</tr>" for row, kind in zip(rows, classes, strict=True))
     return f"<table><thead><tr>{''.join(cell(i, 'th', h) for i, h in enumerate(head))}</tr></thead><tbody>{body}</tbody></table>"

@@ -56,7 +56,7 @@ def default_folder(source: str, target: str) -> Path:
 
 def train(source: str | Path, target: str, *, model: str = "", out: str | Path | None = None, split: str = "formula", unit: str = "", structure: str = "", formula: str = "",
           identity: str = "", kind: str = "auto", skip_bad: bool = False, epochs: int | None = None, minutes: float | None = None, members: int = 1, log_scale: bool = False,
-          options: Mapping[str, Any] | None = None, seed: int = 0, resume: bool = False, overwrite: bool = False, max_atoms: int = 500, watch: Watch = Watch()) -> dict[str, Any]:
+          width: bool = False, options: Mapping[str, Any] | None = None, seed: int = 0, resume: bool = False, overwrite: bool = False, max_atoms: int = 500, watch: Watch = Watch()) -> dict[str, Any]:
     """Train a model on a table or folder of one's own and test it on rows that were set aside; everything lands in the folder `out`.
 
     source   table (csv, tsv, parquet) with a column of CIF texts or of formulas, or a folder of structure files with one table
@@ -64,7 +64,7 @@ def train(source: str | Path, target: str, *, model: str = "", out: str | Path |
     model    an encoder or a classical model by name, see `default_model`
     split    formula, random, prototype, cluster, time:COLUMN, element:SYMBOL, or a file that an earlier training wrote
     skip_bad leave out rows that cannot be used, else they are an error
-    epochs, minutes  of training, at most; members of an ensemble; log_scale: learn the logarithm
+    epochs, minutes  of training, at most; members of an ensemble; log_scale: learn the logarithm; width: networks learn a standard deviation with each value
     Returns a dict: folder, finished, model, rows, scores, calibration, known, leaks, errors, command to go on where it was stopped.
     """
     folder = Path(out) if out is not None else default_folder(str(source), target)
@@ -78,9 +78,11 @@ def train(source: str | Path, target: str, *, model: str = "", out: str | Path |
         raise BadInput(f"{len(table.keys)} rows, at least {FEWEST} are needed", str(source))
     watch.note(f"{len(table.keys):,} rows of {'formulas' if isinstance(table.inputs, Compositions) else 'structures'}, {_told_labels(table)}; model {chosen}{f' ({why})' if why else ''}")
     settings = {"source": str(source), "target": target, "model": chosen, "split": split, "unit": unit, "kind": kind, "epochs": epochs, "minutes": minutes, "members": members,
-                "log_scale": log_scale, "options": dict(options or {}), "seed": seed, "rows": digest(table.keys, table.labels.tolist())}
+                "log_scale": log_scale, "width": width, "options": dict(options or {}), "seed": seed, "rows": digest(table.keys, table.labels.tolist())}
     settings = _settled(folder, settings, resume)
-    goal = Target(_name(target), unit, classes=2 if table.classes else 0)
+    if width and (role == "regressor" or table.classes):
+        raise BadInput("a width is learnt by networks, with numbers; leave --width out or name an encoder with --model", chosen)
+    goal = Target(_name(target), unit, classes=2 if table.classes else 0, width=width)
     while True:
         part = _split(folder, table, split, seed, resume)
         rows = part.rows(table.keys)

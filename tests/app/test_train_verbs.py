@@ -15,6 +15,7 @@ from matterloop.base.errors import BadInput, Missing
 from matterloop.campaign.watch import Watch
 from matterloop.crystal.formats import cif_texts
 from matterloop.crystal.state import Crystals
+from matterloop.learn.calibrated import CalibratedPredictor
 from matterloop.learn.splits import read_split
 
 FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
@@ -160,6 +161,17 @@ def test_a_stopped_training_is_told_how_to_go_on(table, tmp_path):
     with pytest.raises(BadInput, match="holds a finished predictor"):
         train(table, "length", **plan)
     assert train(table, "length", overwrite=True, **plan)["scores"] == whole["scores"]
+
+
+def test_a_width_is_learnt_with_the_value(table, formulas, tmp_path):
+    out = tmp_path / "model"
+    train(table, "length", model="schnet", epochs=3, out=out, options=SMALL, width=True)
+    model = CalibratedPredictor.load(out)
+    crystals = read_user_table(table, "length").inputs
+    value, spread = model.mean_and_spread(model.raw(crystals), crystals)
+    assert model.target.width and (spread > 0).all() and len(set(spread.tolist())) > 10
+    with pytest.raises(BadInput, match="a width is learnt by networks"):
+        train(formulas, "hardness", out=tmp_path / "other", width=True)
 
 
 def test_splits_are_chosen_and_read_back(formulas, table, tmp_path):
