@@ -20,7 +20,11 @@ class PairLinear(nn.Module):
         super().__init__()
         self.width, self.joint = width, linear(rng, 2 * width + extra, out)
 
-    def forward(self, x: Tensor, edge: Tensor, here: Bins, there: Bins) -> Tensor:
-        """x (atoms, width), edge (edges, extra), bins of the edges by centre and by neighbour: (edges, out)."""
+    def forward(self, x: Tensor, edge: Tensor, here: Bins, there: Bins, which: Bins | None = None) -> Tensor:
+        """x (atoms, width), edge (edges, extra), bins of the edges by centre and by neighbour: (edges, out).
+
+        With `which`, rows of `edge` serve several edges each, these being the bins of the edges by their row.
+        """
         centre, neighbour, own = self.joint.weight.split([self.width, self.width, edge.shape[1]], 1)
-        return here.take(F.linear(x, centre, self.joint.bias)) + there.take(F.linear(x, neighbour)) + F.linear(edge, own)
+        y = F.linear(edge, own)
+        return here.take(F.linear(x, centre, self.joint.bias)) + there.take(F.linear(x, neighbour)) + (y if which is None else which.take(y))

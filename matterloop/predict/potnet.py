@@ -80,11 +80,18 @@ class Convolution(nn.Module):
         self.score, self.value = linear(rng, width, width), linear(rng, width, width)
         self.norm_score, self.norm = BatchNorm(width), BatchNorm(width)
 
-    def forward(self, x: Tensor, edge: Tensor, weight: Tensor, here: Bins, there: Bins) -> Tensor:
-        """x (atoms, width), edge (edges, width), weight (edges, 1)."""
-        score, value = F.silu(self.pair(x, edge, here, there)).chunk(2, 1)
+    def forward(self, x: Tensor, edge: Tensor, weight: Tensor, here: Bins, there: Bins, which: Bins) -> Tensor:
+        """x (atoms, width), edge (rows, width) that serve the edges of the bins `which`, weight (edges, 1)."""
+        score, value = F.silu(self.pair(x, edge, here, there, which)).chunk(2, 1)
         message = torch.sigmoid(self.norm_score(self.score(score))) * self.value(value) * weight
         return F.relu(x + self.norm(here.sum(message)))
+
+
+def told_once(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Different numbers among `values` (edges,) and the place of each value among them; where slopes are wanted all count as different."""
+    if values.requires_grad:
+        return values, torch.arange(len(values))
+    return torch.unique(values, return_inverse=True)
 
 
 class PotNet(nn.Module):
@@ -137,10 +144,13 @@ class PotNet(nn.Module):
         length = graph.pick(near).vectors(crystals).norm(dim=-1)
         s = graph.edge["sums"][far] @ graph.edge["sums"].new_tensor(self.potentials)
         x = self.embed(crystals.species)
-        edge = torch.cat([self.near((NEAR / length).to(x)), self.far(s.to(x))])
         weight = torch.cat([cosine_cutoff(length, self.radius), torch.ones_like(s)])[:, None].to(x)
-        order = torch.cat([near, far])
+        length, at_length = told_once(length)
+        s, at_s = told_once(s.round(decimals=12))
+        every = self.far[2](self.far[:2](s.to(x))[at_s])  # normalised over all edges
+        edge = torch.cat([self.near((NEAR / length).to(x)), every[torch.empty_like(s, dtype=torch.long).index_put((at_s,), torch.arange(len(at_s)))]])
+        order, which = torch.cat([near, far]), Bins(torch.cat([at_length, at_s + len(length)]), len(edge))
         here, there = Bins(graph.receivers[order], len(x)), Bins(graph.senders[order], len(x))
         for layer in self.layers:
-            x = layer(x, edge, weight, here, there)
+            x = layer(x, edge, weight, here, there, which)
         return Features(x)
