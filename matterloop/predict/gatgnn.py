@@ -67,11 +67,11 @@ class LocalAttention(nn.Module):
         """x (atoms, width), e (edges, width)."""
         of_atom, of_edge = self.mix.weight.split(self.width, 1)
         atom, edge = F.linear(x, of_atom), F.linear(e, of_edge)
-        here = F.softplus(atom.index_select(0, graph.receivers) + edge).view(-1, self.heads, self.width)
-        there = F.softplus(atom.index_select(0, graph.senders) + edge).view(-1, self.heads, self.width)
-        score = F.softplus((here * self.score[0]).sum(-1) + (there * self.score[1]).sum(-1))
+        here = F.softplus(atom.index_select(0, graph.receivers) + edge)
+        there = F.softplus(atom.index_select(0, graph.senders) + edge)
+        score = F.softplus(F.linear(here, torch.block_diag(*self.score[0])) + F.linear(there, torch.block_diag(*self.score[1])))
         weight = segment_softmax(F.softplus(self.score_norm(score)), graph.receivers, len(x))
-        message = torch.bmm(weight[:, None] / self.heads, there)[:, 0]
+        message = torch.bmm(weight[:, None] / self.heads, there.view(-1, self.heads, self.width))[:, 0]
         return F.softplus(self.norm(segment_sum(message, graph.receivers, len(x))))
 
 
