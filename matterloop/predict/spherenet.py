@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.nn import functional as F
 
 from ..base.registry import Card
 from ..base.seeds import torch_stream
@@ -24,6 +24,7 @@ from ..layers.angles import reverse_of
 from ..layers.bessel import SphericalBessel
 from ..layers.harmonics import real_harmonics
 from ..layers.parts import linear
+from ..layers.recompute import recomputed
 from ..layers.torsions import local_directions
 from ..learn.targets import Features
 from .dimenet import EdgeMessages
@@ -85,7 +86,8 @@ class TorsionSum(nn.Module):
     def forward(self, x: Tensor, known: Places) -> Tensor:
         both = torch.cat([self._angle_weight(), self.torsion.weight.view(self.basis, -1, self.radial).permute(1, 2, 0)], 2)  # (degrees^2, radial, 2 basis)
         pieces = x.index_select(0, known.order).split([len(c.slot) for c in known.chunks])
-        done = [checkpoint(self._chunk, piece, both, c, use_reentrant=False, preserve_rng_state=False) for piece, c in zip(pieces, known.chunks, strict=True)]
+        up = self.angle_up.weight, self.torsion_up.weight
+        done = [recomputed(_sums, piece, both, *up, *chunk) for piece, chunk in zip(pieces, known.chunks, strict=True)]
         return torch.cat(done).index_select(0, known.back) if done else x
 
     def _angle_weight(self) -> Tensor:
@@ -94,13 +96,14 @@ class TorsionSum(nn.Module):
         weight = self.angle.weight.view(self.basis, self.degrees, self.radial).permute(1, 2, 0)
         return weight.new_zeros(self.degrees**2, self.radial, self.basis).index_copy(0, flat * flat + flat, weight)
 
-    def _chunk(self, x: Tensor, weight: Tensor, chunk: Chunk) -> Tensor:
-        rows, most = chunk.harmonics.shape[:2]
-        seen = torch.bmm(chunk.harmonics, torch.bmm(chunk.basis, weight).transpose(0, 1))  # (atoms m, m, 2 basis)
-        angle, torsion = seen.split(self.basis, 2)
-        table = x.new_zeros(rows, x.shape[1]).index_copy(0, chunk.slot, x)
-        product = self.angle_up(angle) * self.torsion_up(torsion) * table[:, None]
-        return product.view(rows // most, most, most, -1).sum(1).view(rows, -1).index_select(0, chunk.slot)
+
+def _sums(x: Tensor, weight: Tensor, angle_up: Tensor, torsion_up: Tensor, slot: Tensor, basis: Tensor, harmonics: Tensor) -> Tensor:
+    """(edges of a chunk, inner) sums at the atoms of a Chunk, for the edge with each axis."""
+    rows, most = harmonics.shape[:2]
+    angle, torsion = torch.bmm(harmonics, torch.bmm(basis, weight).transpose(0, 1)).chunk(2, 2)  # (atoms m, m, basis) each
+    table = x.new_zeros(rows, x.shape[1]).index_copy(0, slot, x)
+    product = F.linear(angle, angle_up) * F.linear(torsion, torsion_up) * table[:, None]
+    return product.view(rows // most, most, most, -1).sum(1).view(rows, -1).index_select(0, slot)
 
 
 class SphereNet(nn.Module):
