@@ -45,5 +45,5 @@ def predicted(found: Mapping[str, Any]) -> None:
     if after := found.get("relaxed"):
         say(f"{after['potential']}, {after['warning']}: {after['targets']} targets, the first {after['first']} guesses")
         emit([{"": name, "first rank": rate(after[key]["at_1"]), f"best of {after['first']}": rate(after[key][f"at_{after['first']}"]), "RMSE, first rank": distance(after[key]["at_1"]["rmse"])}
-              for key, name in (("as_guessed", "as guessed"), ("by_energy", "relaxed, ranked by energy"))], False, ("", "first rank", f"best of {after['first']}", "RMSE, first rank"))
+              for key, name in (("as_guessed", "as guessed"), ("by_energy", "relaxed, ranked by energy"), ("by_both", "relaxed, ranked by gain and energy"))], False, ("", "first rank", f"best of {after['first']}", "RMSE, first rank"))
     say(f"{found['cpu_seconds_per_target']:.2f} CPU seconds per target, matching included; learnt from {found['learnt_from']['crystals']} crystals")

@@ -15,7 +15,7 @@ from matterloop.base.errors import BadInput
 from matterloop.bench import structure_prediction as bench
 from matterloop.bench.structure_prediction_files import crystal_of, rows_of
 from matterloop.bench.structure_prediction_genes import GeneSource, read_genes
-from matterloop.bench.structure_prediction_relaxed import relaxed
+from matterloop.bench.structure_prediction_relaxed import _both, relaxed
 from matterloop.crystal.matching import Tolerance, prepare, rms
 from matterloop.crystal.matching_distance import reduced_rms
 from matterloop.crystal.state import Crystals
@@ -340,6 +340,12 @@ def test_a_stopped_run_goes_on_and_ends_the_same(tmp_path, tiny, monkeypatch):
         bench.measure(folder=tmp_path / "parts", processes=1, guesses=5)
 
 
+def test_gain_and_energy_are_weighed_by_a_temperature():
+    row = {"energies": [-1.0, -1.05, None], "gains": [0.6, 0.3, 0.1], "relaxed": [0.1, 0.2, 0.3]}  # ln(0.6 / 0.3) = 0.69: 0.05 eV/atom outweigh it below 0.072
+    assert _both(row, 0.05) == [0.2, 0.1] and _both(row, 0.1) == [0.1, 0.2]
+    assert _both({"energies": [], "gains": [], "relaxed": []}, 0.1) == []
+
+
 def test_relaxed_guesses_stand_in_the_order_of_energy_and_carry_the_warning(tmp_path, fitted, monkeypatch):
     monkeypatch.setattr("matterloop.bench.structure_prediction_relaxed.STEPS", 3)
     fitted.save(tmp_path)
@@ -347,7 +353,9 @@ def test_relaxed_guesses_stand_in_the_order_of_energy_and_carry_the_warning(tmp_
     found = relaxed(targets, tmp_path, potential="lennard_jones", first=2)
     rows = {r["id"]: r for r in rows_of(tmp_path / "relaxed-lennard_jones.jsonl")}
     assert found["warning"] == "potential trained on MP" and set(rows) == {"t-1", "t-2"}
-    assert all(r["energies"] == sorted(r["energies"]) and len(r["as_guessed"]) == 2 for r in rows.values())
+    for r in rows.values():
+        order = sorted(range(len(r["energies"])), key=lambda i: r["energies"][i])
+        assert r["by_energy"] == [r["relaxed"][i] for i in order] and len(r["as_guessed"]) == len(r["gains"]) == 2
     before = (tmp_path / "relaxed-lennard_jones.jsonl").read_text()
     again = relaxed(targets, tmp_path, potential="lennard_jones", first=2)
     assert json.dumps(again) == json.dumps(found) and (tmp_path / "relaxed-lennard_jones.jsonl").read_text() == before
