@@ -41,7 +41,7 @@ def explain(
     if json_:
         emit([*rows, {"summary": plain(found["summary"]), "finished": found["finished"]}], True)
     else:
-        emit([short(r) for r in rows], False, ("file", "row", "name", "answer", "unit", "known", "why"))
+        emit([short(r) for r in rows], False, ("file", "row", "formula", "answer", "unit", "known", "why"))
         for line in told(found["summary"]):
             say(line)
     if out is not None:
@@ -54,11 +54,11 @@ def explain(
 def short(row: dict[str, Any]) -> dict[str, Any]:
     """A row for people."""
     if "error" in row:
-        return {k: row.get(k) for k in ("file", "row", "name", "error")}
+        return {k: row.get(k) for k in ("file", "row", "formula", "error")}
     parts = row.get("elements") or {k: v["contribution"] for k, v in row["columns"].items()}
     base = row.get("elements_base", row["base"])
     best = sorted(parts.items(), key=lambda kv: -abs(kv[1]))[:4]
-    return {**{k: row.get(k) for k in ("file", "row", "name", "answer", "unit", "known")}, "why": f"{base:.3g} " + ", ".join(f"{n} {v:+.3g}" for n, v in best)}
+    return {**{k: row.get(k) for k in ("file", "row", "formula", "answer", "unit", "known")}, "why": f"{base:.3g} " + ", ".join(f"{n} {v:+.3g}" for n, v in best)}
 
 
 def told(summary: dict[str, Any]) -> list[str]:

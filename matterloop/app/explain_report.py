@@ -92,7 +92,8 @@ def report(found: dict[str, Any]) -> str:
 
 def place_of(row: dict[str, Any]) -> str:
     """Where an input stands, in words."""
-    return ", ".join(str(x) for x in (row.get("file"), f"row {row['row']}" if isinstance(row.get("row"), int) else row.get("row"), row.get("name") or None) if x not in (None, ""))
+    words = (row.get("formula"), row.get("file"), f"row {row['row']}" if isinstance(row.get("row"), int) else row.get("row"), row.get("name"))
+    return ", ".join(dict.fromkeys(str(x) for x in words if x not in (None, "")))
 
 
 def _network(s: dict[str, Any], rows: Sequence[dict[str, Any]], figures: dict[str, str]) -> list[str]:

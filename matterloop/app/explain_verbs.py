@@ -15,6 +15,7 @@ from ..base.elements import symbol
 from ..base.errors import BadInput, Missing
 from ..base.seeds import numpy_stream
 from ..campaign.watch import Watch
+from ..crystal.composition import compositions, reduced_formula
 from ..crystal.segments import segment_sum
 from ..crystal.state import Crystals
 from ..learn.attribution import attention, attention_between, bonds, likeness, occlusion, randomised, shapley_sites
@@ -31,8 +32,11 @@ from .train_verbs import _formulas, _said, _structures, _who
 
 TOGETHER = 8  # crystals or rows between two looks at whether to stop
 TOP = 12  # columns of a table that are shown
+CURVED = 200  # rows whose curves are followed, at most
 CURVES = 4  # columns whose dependence is drawn
 CHECKED = 32  # crystals on which the checks are run
+SUMMED = 1000  # rows to which stand-ins are fitted, at most
+PREFIX = "MagpieData "  # of the names of columns; readers do without it
 FIGURES = 6  # crystals that get a figure of their own
 METHODS = ("local_terms", "shapley", "integrated_gradients", "gradient_times_input", "occlusion", "interventional", "path_dependent", "kernel")
 
@@ -69,7 +73,7 @@ def explain(folder: str | Path, sources: Sequence[str | Path], *, method: str = 
             classical = isinstance(model.members[0], TrainedRegressor)
             make = _of_table if classical else _of_network
             found = make(model, inputs[keep], other, Explain(**_options(method, classical), by=by, seed=seed), label, watch)
-            found["rows"] = [{**names[i], **row, **{k: v[j] for k, v in known.items()}} for j, (i, row) in enumerate(zip(keep, found["rows"], strict=False))]
+            found["rows"] = [{**names[i], "formula": names[i].get("formula") or _formula(inputs[i]), **row, **{k: v[j] for k, v in known.items()}} for j, (i, row) in enumerate(zip(keep, found["rows"], strict=False))]
     found["rows"] = sorted([*found["rows"], *errors], key=lambda r: r.pop("_at"))
     first = model.members[0]
     found["summary"] = {"folder": str(folder), "model": getattr(first, "encoder", getattr(first, "name", "?")), "target": str(first.data.get("column", model.target.name)),
@@ -88,6 +92,10 @@ def _options(method: str, classical: bool) -> dict[str, str]:
         allowed = METHODS[5:] if classical else METHODS[:5]
         raise BadInput(f"{method!r} does not suit {'a classical model' if classical else 'a network'}; choose among {', '.join(allowed)}", "--method")
     return {"columns" if classical else "sites": method}
+
+
+def _formula(one) -> str:
+    return reduced_formula(compositions(one)[0]) if isinstance(one, Crystals) else one.formula()
 
 
 # networks
@@ -199,7 +207,8 @@ def _of_table(model: CalibratedPredictor, state, background, how: Explain, label
         parts.append(how.of_table(reading, table.values[begin : begin + TOGETHER], against, table.names, state=trained.model.state, output=reading.label or 0, unit=reading.unit,
                                   should_stop=watch.stop))
         watch.advance("explain", min(begin + TOGETHER, len(table)))
-    parts = [p for p in parts if len(p.values)]
+    names = tuple(name.removeprefix(PREFIX) for name in table.names)
+    parts = [replace(p, names=names) for p in parts if len(p.values)]
     finished = finished and sum(len(p.values) for p in parts) == len(table)
     summary: dict[str, Any] = {"kind": "table", "unit": reading.unit, "background": words, "columns": len(table.names)}
     if not parts:
@@ -211,8 +220,9 @@ def _of_table(model: CalibratedPredictor, state, background, how: Explain, label
             for i in range(len(found.values))]
     reach = max(float(np.abs(found.prediction - found.base).max()), 1e-12)
     summary |= {"method": found.method, "gap": float(np.abs(found.gap).max()) / reach, "importance": [{"name": found.names[c], "mean_size": float(found.importance[c])} for c in top]}
-    rows_seen = np.concatenate([table.values, against])
-    some = rows_seen if len(rows_seen) <= 200 else rows_seen[np.sort(numpy_stream(how.seed, "dependence").choice(len(rows_seen), 200, replace=False))]
+    seen = np.unique(np.concatenate([table.values, against]), axis=0)
+    seen = seen[numpy_stream(how.seed, "dependence").permutation(len(seen))[:SUMMED]]
+    some = seen[:CURVED]
     figures: dict[str, str] = {}
     if finished and not watch.stop():
         watch.stage("dependence", 3)
@@ -229,9 +239,10 @@ def _of_table(model: CalibratedPredictor, state, background, how: Explain, label
         summary["dependence"] = [{"name": d.name, "grid": d.grid.tolist(), "mean": d.mean.tolist(), "heterogeneity": d.heterogeneity, **({} if a is None else {"accumulated": {"grid": a.grid.tolist(), "effect": a.effect.tolist()}})} for d, a in curves]
         summary["interaction"] = [{"columns": [found.names[a], found.names[b]], "h": interaction(reading, few, a, b)} for k, a in enumerate(top[:3]) for b in top[k + 1 : 3]]
         watch.advance("dependence", 2)
-        if len(some) >= FEWEST:
+        if len(seen) >= FEWEST:
+            answers = reading(seen)
             summary["surrogates"] = [{"kind": s.kind, "fidelity": s.fidelity, "text": s.text, "columns": list(s.columns)} for s in
-                                     (tree_surrogate(some, answers, found.names, seed=how.seed), sum_surrogate(some, answers, found.names, seed=how.seed))]
+                                     (tree_surrogate(seen, answers, found.names, seed=how.seed), sum_surrogate(seen, answers, found.names, seed=how.seed))]
         watch.advance("dependence", 3)
     else:
         curves, finished = [], False

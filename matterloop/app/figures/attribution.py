@@ -18,7 +18,7 @@ def steps(base: float, prediction: float, parts: Sequence[tuple[str, float]], un
     gap = prediction - base - sum(v for _, v in shown)
     if abs(gap) > 5e-3 * max(abs(prediction - base), max((abs(v) for _, v in shown), default=0.0), 1e-12):
         shown.append(("not accounted for", gap))
-    left, right, top, bottom = _margin([n for n, _ in shown], 120.0), 66.0, 34.0, 44.0
+    left, right, top, bottom = _margin([n for n, _ in shown]), 66.0, 34.0, 44.0
     height = top + bottom + row * len(shown)
     at, edges = base, [base]
     for _, v in shown:
@@ -46,7 +46,7 @@ def swarm(rows: Sequence[tuple[str, Sequence[tuple[float, float, str]]]], across
     rows    (name, dots), a dot is (contribution, shade from 0 to 1 or NaN, what the pointer shows)
     colour  what the shade stands for
     """
-    left, right, top, bottom = _margin([n for n, _ in rows], 150.0), 20.0, 30.0, 44.0
+    left, right, top, bottom = _margin([n for n, _ in rows]), 20.0, 30.0, 44.0
     height = top + bottom + row * len(rows)
     values = [v for _, dots in rows for v, _, _ in dots] + [0.0]
     low, high = _padded(min(values), max(values), 0.05)
@@ -76,7 +76,7 @@ def bars(rows: Sequence[tuple[str, float, float, float]], across: str, *, width:
 
     rows  (name, value, low, high); low and high NaN where there is no interval
     """
-    left, right, top, bottom = _margin([r[0] for r in rows], 150.0), 24.0, 12.0, 44.0
+    left, right, top, bottom = _margin([r[0] for r in rows]), 24.0, 12.0, 44.0
     height = top + bottom + row * len(rows)
     values = [v for r in rows for v in r[1:] if v == v] + [0.0]
     low, high = _padded(min(values), max(values), 0.05)
@@ -125,8 +125,8 @@ def bonds(shells: Sequence[tuple[str, float, float, str]], up: str, *, width: fl
     return picture(width, height, out, f"{up} by length of bonds: " + ", ".join(common[:6]))
 
 
-def _margin(names: Sequence[str], most: float) -> float:
-    return max(60.0, min(280.0, 18 + 6.7 * max((len(n) for n in names), default=0), most + 110.0))
+def _margin(names: Sequence[str]) -> float:
+    return max(60.0, min(280.0, 18 + 6.7 * max((len(n) for n in names), default=0)))
 
 
 def _padded(low: float, high: float, share: float) -> tuple[float, float]:
