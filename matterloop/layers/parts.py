@@ -29,7 +29,7 @@ class ShiftedSoftplus(nn.Module):
     """ln(e^x / 2 + 1/2): softplus through the origin, smooth to all orders."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.softplus(x) - math.log(2)
+        return F.softplus(x).sub_(math.log(2))  # in place: one table less to write
 
 
 def perceptron(rng: torch.Generator, *widths: int, activation: type[nn.Module] = ShiftedSoftplus, last: bool = False) -> nn.Sequential:

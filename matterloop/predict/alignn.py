@@ -10,6 +10,8 @@ four times, then four times EdgeGated on bonds alone; crystals are the mean of t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
@@ -48,10 +50,15 @@ CARD = Card(
 )
 
 
-def bonds(count: int, radius: float):
-    """Builder of the undirected graph of the `count` nearest neighbours of every atom, with all that are as near as the last."""
-    nearest = Nearest(count, radius, fewer=True)
-    return lambda crystals: undirected(nearest(crystals))
+@dataclass(frozen=True)
+class Bonds:
+    """Builder of the undirected graph of the `count` nearest neighbours of every atom within `radius` (Å), with all that are as near as the last."""
+
+    count: int
+    radius: float
+
+    def __call__(self, crystals: Crystals) -> Graph:
+        return undirected(Nearest(self.count, self.radius, fewer=True)(crystals))
 
 
 class ALIGNN(nn.Module):
@@ -69,7 +76,7 @@ class ALIGNN(nn.Module):
         if plain < 1:
             raise BadInput(f"plain is {plain}, wanted at least 1: nothing would read the last bonds", "ALIGNN")
         rng = torch_stream(seed, "alignn")
-        self.width, self.graph = width, bonds(neighbours, radius)
+        self.width, self.graph = width, Bonds(neighbours, radius)
         self.embed, self.atom_norm = ElementLinear(rng, width, bias=False), BatchNorm(width)
         gaussians = lambda low, high, count: Gaussians(low, high, count, (count - 1) / (high - low))
         self.bond = nn.Sequential(gaussians(0.0, radius, lengths), Dense(rng, lengths, inner), Dense(rng, inner, width))

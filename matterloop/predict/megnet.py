@@ -44,7 +44,8 @@ CARD = Card(
     reference=-0.2860056157614654,
     small={"wide": 16, "width": 8, "hidden": 4, "blocks": 2, "bins": 20},
     differs=(
-        "without state inputs the state begins as a learned vector; the original sends two zeros through two dense layers, which can give the same vectors",
+        "without state inputs, and for each label, the state begins as a learned vector; the original sends zeros or an embedding through two dense layers, which "
+        "can give the same vectors",
         "the cell of the set2set memory is carried from step to step as its paper says, the original code forgets it; its gates are sigmoids, there they are "
         "straight lines between 0 and 1",
         "the last dense layers before the output are the head of the predictor (the original has 16 units there)",
@@ -80,19 +81,22 @@ class MEGNet(nn.Module):
     wide, width  units of the inner and of the last dense layers (n1, n2 of the paper), `hidden` of the set2set readouts (n3)
     blocks       of the paper's figure 2; `steps` of set2set
     radius       cutoff of bonds in Å; `bins` Gaussians from 0 to `reach` Å of width `sharp` Å
-    state        names of per-crystal fields (a number each) that the state begins with, as temperature or fidelity; Missing where crystals lack one
+    state        names of per-crystal fields (a number each) that the state begins with, as temperature or pressure; Missing where crystals lack one
+    levels       > 0: the one field of `state` is a label 0 .. levels - 1, as the fidelity of the data, with a learned vector each; BadInput for another label
     elements     width of the element embedding
     """
 
     def __init__(self, wide: int = 64, width: int = 32, hidden: int = 16, blocks: int = 3, steps: int = 3, radius: float = 4.0, bins: int = 100, reach: float = 5.0,
-                 sharp: float = 0.5, state: Sequence[str] = (), elements: int = 16, seed: int = 0):
+                 sharp: float = 0.5, state: Sequence[str] = (), levels: int = 0, elements: int = 16, seed: int = 0):
         super().__init__()
+        if levels and len(state) != 1:
+            raise BadInput(f"levels wants one field in `state`, got {len(state)}", "MEGNet")
         rng = torch_stream(seed, "megnet")
-        self.width, self.fields, self.graph = width, tuple(state), Within(radius)
+        self.width, self.fields, self.levels, self.graph = width, tuple(state), levels, Within(radius)
         self.embed, self.expand = embedding(rng, MAX_Z + 1, elements), Gaussians(0.0, reach, bins, 1 / sharp**2)
         dense = lambda fan_in: perceptron(rng, fan_in, wide, width, last=True)
         self.atom, self.bond = nn.ModuleList([dense(elements)]), nn.ModuleList([dense(bins)])
-        self.state = nn.ModuleList([dense(len(self.fields)) if self.fields else embedding(rng, 1, width)])
+        self.state = nn.ModuleList([dense(len(self.fields)) if self.fields and not levels else embedding(rng, max(levels, 1), width)])
         for part in (self.atom, self.bond, self.state):
             part.extend(dense(width) for _ in range(blocks - 1))
         self.blocks = nn.ModuleList(Block(rng, wide, width) for _ in range(blocks))
@@ -112,10 +116,16 @@ class MEGNet(nn.Module):
         return Features(v, whole=self.read(whole))
 
     def _state(self, crystals: Crystals, dtype: torch.dtype) -> Tensor:
-        """(crystals, state inputs), or zeros (crystals,) that choose the one learned state."""
+        """(crystals, state inputs), or (crystals,) which learned state it is."""
         if not self.fields:
             return crystals.species.new_zeros(len(crystals))
-        return torch.stack([crystals.get(name).reshape(len(crystals)) for name in self.fields], -1).to(dtype)
+        state = torch.stack([crystals.get(name).reshape(len(crystals)) for name in self.fields], -1)
+        if not self.levels:
+            return state.to(dtype)
+        label = state[:, 0].long()
+        if bool(((label < 0) | (label >= self.levels) | (label != state[:, 0])).any()):
+            raise BadInput(f"a label is not one of 0 .. {self.levels - 1}", f"field {self.fields[0]!r}")
+        return label
 
     def element_embeddings(self) -> Tensor:
         """(119, elements) copy of the embedding, row = atomic number: what another model may start from."""

@@ -71,6 +71,17 @@ def test_the_state_decides_and_must_be_there():
         read(ex.low_symmetry())
 
 
+def test_a_label_of_the_data_is_a_state_of_its_own():
+    model = MEGNet(**SMALL, state=("fidelity",), levels=3).to(torch.float64)
+    read = lambda level: model(with_state(ex.low_symmetry(), fidelity=level), model.graph(ex.low_symmetry())).whole[0]
+    assert len({tuple(read(float(level)).tolist()) for level in (0, 1, 2, 1)}) == 3
+    for wrong in (3.0, -1.0, 0.5):
+        with pytest.raises(BadInput, match="0 .. 2"):
+            read(wrong)
+    with pytest.raises(BadInput, match="one field"):
+        MEGNet(**SMALL, levels=3)
+
+
 def test_element_embeddings_go_from_model_to_model_and_may_be_frozen():
     one, two = MEGNet(**SMALL, seed=0), MEGNet(**SMALL, seed=1)
     two.set_element_embeddings(one.element_embeddings())
