@@ -91,6 +91,13 @@ def nodes_of(graph: Graph, atoms: int) -> Nodes:
     return Nodes(first, of_atom, torch.bincount(of_atom, minlength=len(first)), of_atom[graph.senders], of_atom[graph.receivers])
 
 
+def lengths_of(graph: Graph, crystals: Crystals) -> tuple[Tensor, Tensor]:
+    """(edges,) length of every edge in Å, and for how many edges of its atom it stands; of any graph."""
+    if "length" in graph.edge:
+        return graph.edge["length"], graph.edge["count"]
+    return graph.vectors(crystals).norm(dim=-1), torch.ones_like(graph.senders)
+
+
 def _refined(graph: Graph, colour: Tensor, step: Tensor) -> Tensor:
     """The coarsest equitable colouring finer than `colour` (atoms,); sums of 64-bit mixes stand for multisets."""
     count, distance = int(colour.max()) + 1, _mixed(step)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ..base.registry import Card
 from ..base.seeds import torch_stream
-from ..crystal.alike import Alike, nodes_of
+from ..crystal.alike import Alike, lengths_of, nodes_of
 from ..crystal.graph import Graph, Nearest
 from ..crystal.state import Crystals
 from ..layers.gated_convolution import GatedConvolution, Messages
@@ -73,8 +73,9 @@ class CGCNN(nn.Module):
     def forward(self, crystals: Crystals, graph: Graph) -> Features:
         """Features in the dtype of the weights."""
         nodes = nodes_of(graph, crystals.atoms)
-        e = self.expand(graph.edge["length"].to(self.embed.weight.dtype))
-        messages = Messages(nodes, graph.edge["count"], e.dtype)
+        length, count = lengths_of(graph, crystals)
+        e = self.expand(length.to(self.embed.weight.dtype))
+        messages = Messages(nodes, count, e.dtype)
         x = F.embedding(crystals.species[nodes.first], self.embed(self.elements))
         for block in self.blocks:
             x = block(x, e, messages)
