@@ -52,6 +52,7 @@ def train(
     kind: Annotated[str, typer.Option(help="of the target: number, class, auto")] = "auto",
     log: Annotated[bool, typer.Option("--log", help="learn the logarithm: for positive values over decades")] = False,
     width: Annotated[bool, typer.Option("--width", help="a network learns a standard deviation with each value")] = False,
+    distance: Annotated[str, typer.Option(help="by what kinds of crystal are told apart: magpie, magpie+crystal_nn, or features (the network's own, fast)")] = "",
     set_: Options = None,
     seed: int = 0,
     max_atoms: Annotated[int, typer.Option("--max-atoms", min=1, help="most atoms of one structure")] = 500,
@@ -65,7 +66,7 @@ def train(
 
     with watching() as watch:
         found = run(source, target, model=model, out=out, split=split, unit=unit, structure=structure, formula=formula, identity=identity, kind=kind, skip_bad=skip_bad,
-                    epochs=epochs, minutes=minutes, members=members, log_scale=log, width=width, options=options_of(set_), seed=seed, resume=resume, overwrite=overwrite, max_atoms=max_atoms, watch=watch)
+                    epochs=epochs, minutes=minutes, members=members, log_scale=log, width=width, distance=distance, options=options_of(set_), seed=seed, resume=resume, overwrite=overwrite, max_atoms=max_atoms, watch=watch)
     if not found["finished"]:
         say(f"stopped after {found['epochs']} epochs; nothing is lost, go on with: {_again(found['folder'])}")
         raise typer.Exit(130)

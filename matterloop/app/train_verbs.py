@@ -20,8 +20,8 @@ from ..base.registry import find
 from ..campaign.watch import Watch
 from ..crystal.compositions import Compositions
 from ..crystal.state import Crystals
-from ..learn.calibrated import LEVEL, CalibratedPredictor, Prediction
-from ..learn.distance import counts_of
+from ..learn.calibrated import FEATURES, LEVEL, CalibratedPredictor, Prediction
+from ..learn.distance import DESCRIPTORS, counts_of
 from ..learn.leaks import composition_leaks, crystal_leaks
 from ..learn.metrics import CLASSES, Score, calibration, coverage, ece, scores
 from ..learn.splits import KINDS, Split, digest, draw, formulas, read_split
@@ -56,7 +56,7 @@ def default_folder(source: str, target: str) -> Path:
 
 def train(source: str | Path, target: str, *, model: str = "", out: str | Path | None = None, split: str = "formula", unit: str = "", structure: str = "", formula: str = "",
           identity: str = "", kind: str = "auto", skip_bad: bool = False, epochs: int | None = None, minutes: float | None = None, members: int = 1, log_scale: bool = False,
-          width: bool = False, options: Mapping[str, Any] | None = None, seed: int = 0, resume: bool = False, overwrite: bool = False, max_atoms: int = 500, watch: Watch = Watch()) -> dict[str, Any]:
+          width: bool = False, distance: str = "", options: Mapping[str, Any] | None = None, seed: int = 0, resume: bool = False, overwrite: bool = False, max_atoms: int = 500, watch: Watch = Watch()) -> dict[str, Any]:
     """Train a model on a table or folder of one's own and test it on rows that were set aside; everything lands in the folder `out`.
 
     source   table (csv, tsv, parquet) with a column of CIF texts or of formulas, or a folder of structure files with one table
@@ -65,6 +65,7 @@ def train(source: str | Path, target: str, *, model: str = "", out: str | Path |
     split    formula, random, prototype, cluster, time:COLUMN, element:SYMBOL, or a file that an earlier training wrote
     skip_bad leave out rows that cannot be used, else they are an error
     epochs, minutes  of training, at most; members of an ensemble; log_scale: learn the logarithm; width: networks learn a standard deviation with each value
+    distance  by what kinds of crystal are told apart: magpie, magpie+crystal_nn, or features (the network's own, fast); chosen by the data if empty
     Returns a dict: folder, finished, model, rows, scores, calibration, known, leaks, errors, command to go on where it was stopped.
     """
     folder = Path(out) if out is not None else default_folder(str(source), target)
@@ -78,8 +79,10 @@ def train(source: str | Path, target: str, *, model: str = "", out: str | Path |
         raise BadInput(f"{len(table.keys)} rows, at least {FEWEST} are needed", str(source))
     watch.note(f"{len(table.keys):,} rows of {'formulas' if isinstance(table.inputs, Compositions) else 'structures'}, {_told_labels(table)}; model {chosen}{f' ({why})' if why else ''}")
     settings = {"source": str(source), "target": target, "model": chosen, "split": split, "unit": unit, "kind": kind, "epochs": epochs, "minutes": minutes, "members": members,
-                "log_scale": log_scale, "width": width, "options": dict(options or {}), "seed": seed, "rows": digest(table.keys, table.labels.tolist())}
+                "log_scale": log_scale, "width": width, "distance": distance, "options": dict(options or {}), "seed": seed, "rows": digest(table.keys, table.labels.tolist())}
     settings = _settled(folder, settings, resume)
+    if distance and distance not in (*DESCRIPTORS, FEATURES):
+        raise Missing("kind of distance", distance, (*DESCRIPTORS, FEATURES))
     if width and (role == "regressor" or table.classes):
         raise BadInput("a width is learnt by networks, with numbers; leave --width out or name an encoder with --model", chosen)
     goal = Target(_name(target), unit, classes=2 if table.classes else 0, width=width)
@@ -233,7 +236,8 @@ def _split(folder: Path, table: UserTable, split: str, seed: int, resume: bool) 
 def _trained(role: str, model: str, inputs, target: Target, rows, settings, names, about, folder: Path, watch: Watch) -> Training:
     if role == "regressor":
         watch.stage("train", 1)
-        found = train_regressor(model, inputs, target, rows, options=settings["options"], log_scale=settings["log_scale"], seed=settings["seed"], names=names, data=about, refit=True)
+        found = train_regressor(model, inputs, target, rows, options=settings["options"], log_scale=settings["log_scale"], seed=settings["seed"], names=names, data=about,
+                                descriptor=settings["distance"], refit=True)
         watch.advance("train", 1)
         return found
     state = {"epochs": 0, "done": 0, "told": -1}
@@ -266,7 +270,7 @@ def _trained(role: str, model: str, inputs, target: Target, rows, settings, name
     budget = settings["minutes"] * 60 if settings["minutes"] else None
     return train_network(model, inputs, target, rows, options=settings["options"], recipe={"epochs": settings["epochs"]} if settings["epochs"] else None,
                          log_scale=settings["log_scale"], members=settings["members"], budget=budget, seed=settings["seed"], names=names, data=about,
-                         checkpoint=folder / STATE, log=told, should_stop=watch.stop)
+                         checkpoint=folder / STATE, descriptor=settings["distance"], log=told, should_stop=watch.stop)
 
 
 def _clock(seconds: float) -> str:

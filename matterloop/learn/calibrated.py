@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from ..base.errors import BadInput
-from ..crystal.compositions import Compositions
+from ..crystal.compositions import Compositions, atom_mean
 from ..crystal.state import Crystals
-from .distance import Reference
+from .distance import Nearness, Reference
 from .targets import Target
 from .trained import TOGETHER, Trained
 from .trained_regressor import WORDS as CLASSICAL, TrainedRegressor
@@ -20,6 +20,7 @@ from .uncertainty import Conformal, ensemble, temperature, tempered
 
 LEVEL = 0.9  # of the interval that is printed
 MEMBER = "member_{}"
+FEATURES = "features"  # distances by what the encoder makes of a crystal
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,12 @@ class CalibratedPredictor:
         """(members, rows) numbers, or (members, rows, classes) probabilities."""
         return np.stack([m.predict(inputs, on_progress=on_progress)[self.target.name].numpy() for m in self.members])
 
+    def nearness(self, inputs: Crystals | Compositions) -> Nearness:
+        """How near the training rows are; BadInput where there is no reference."""
+        if self.reference is None:
+            raise BadInput("this predictor was kept without its training rows", "distance")
+        return self.reference.of_blocks([pooled(self.members[0], inputs)]) if self.reference.kind == FEATURES else self.reference.nearness(inputs)
+
     def mean_and_spread(self, raw: np.ndarray, inputs: Crystals | Compositions) -> tuple[np.ndarray, np.ndarray | None]:
         """(rows,) value, and its standard deviation after what the members state themselves and how far they differ; None where they do neither."""
         own = [_own_spread(m, self.target, inputs, values) for m, values in zip(self.members, raw, strict=True)]
@@ -87,7 +94,7 @@ class CalibratedPredictor:
     def predict(self, inputs: Crystals | Compositions, level: float = LEVEL, on_progress: Callable[[int, int], None] | None = None) -> Prediction:
         """Values with uncertainty and nearness; errors as `Trained.predict` and `Conformal.interval`."""
         raw, rows = self.raw(inputs, on_progress), len(inputs)
-        near = self.reference.nearness(inputs) if self.reference is not None and rows else None
+        near = self.nearness(inputs) if self.reference is not None and rows else None
         blank = np.full(rows, np.nan)
         percentile = blank if near is None else near.percentile
         known = ("",) * rows if near is None else tuple(near.words)
@@ -143,18 +150,31 @@ def _own_spread(member: Trained | TrainedRegressor, target: Target, inputs: Crys
     return found * values if member.predictor.scale[target.name].log else found
 
 
+@torch.no_grad()
+def pooled(member: Trained | TrainedRegressor, inputs: Crystals | Compositions) -> np.ndarray:
+    """(rows, width) what the encoder makes of each crystal, or of its average atom; BadInput for a classical model, which has no encoder."""
+    if isinstance(member, TrainedRegressor):
+        raise BadInput("a classical model has no features of its own; describe rows by 'magpie' or 'magpie+crystal_nn'", "distance")
+    encoder, parts = member.predictor.encoder.eval(), []
+    for piece in inputs.bare().split(TOGETHER):
+        found = encoder(piece, encoder.graph(piece))
+        parts.append((found.whole if found.whole is not None else atom_mean(found.site, piece)).to(torch.float64))
+    return torch.cat(parts).numpy()
+
+
 def calibrated(members: Sequence[Trained | TrainedRegressor], inputs: Crystals | Compositions, train: Sequence[int], held: Sequence[int], names: Sequence[str] = (),
-               reference: Reference | None = None, seed: int = 0, said: tuple[np.ndarray, np.ndarray | None] | None = None) -> CalibratedPredictor:
+               descriptor: str = "", seed: int = 0, said: tuple[np.ndarray, np.ndarray | None] | None = None) -> CalibratedPredictor:
     """A predictor calibrated on the rows `held`, which were not trained on, with the training rows as reference.
 
     inputs     all rows, with labels as a field; `names` of all rows
-    reference  of the training rows, where it is known already
+    descriptor  of the rows for distances: one of distance.DESCRIPTORS, or "features" for those of the first network; composition and structure if empty
     said       (values or probabilities, spreads) that models which were not trained on them gave the rows `held`; the members are asked if absent
     """
     target = members[0].targets[0]
     train, held = (torch.as_tensor(np.asarray(x), dtype=torch.long) for x in (train, held))
-    if reference is None and len(train) >= 3:
-        reference = Reference.train(inputs[train], seed=seed)
+    reference = None
+    if len(train) >= 3:
+        reference = Reference.of([pooled(members[0], inputs[train])], FEATURES, seed=seed) if descriptor == FEATURES else Reference.train(inputs[train], descriptor, seed)
     own = tuple(str(names[i]) for i in train.tolist()) if len(names) else ()
     bare = CalibratedPredictor(tuple(members), reference, None, own)
     if not len(held):
@@ -167,5 +187,5 @@ def calibrated(members: Sequence[Trained | TrainedRegressor], inputs: Crystals |
     if np.isnan(truth).all():
         return bare
     value, spread = bare.mean_and_spread(bare.raw(part), part) if said is None else said
-    distance = reference.nearness(part).distance if reference is not None else None
+    distance = bare.nearness(part).distance if reference is not None else None
     return replace(bare, conformal=Conformal.of(truth, value, distance=distance, spread=spread, seed=seed))

@@ -18,7 +18,6 @@ from ..crystal.compositions import Compositions
 from ..crystal.state import Crystals
 from .calibrated import CalibratedPredictor, calibrated
 from .data import Batches, Samples
-from .distance import Reference
 from .fit import Course, Recipe, fit
 from .recipes import recipe_changes
 from .scaling import fit_scaling
@@ -119,7 +118,7 @@ def train(model: str, inputs: Crystals | Compositions, target: Target, rows: Map
     log_scale   learn the logarithm; references: subtract energies of the elements first
     members     networks of an ensemble, seeds seed, seed + 1, ...
     budget      seconds of training in all: epochs are cut so that it is kept, as measured beforehand
-    descriptor  for distances, see distance.DESCRIPTORS; composition and structure if empty
+    descriptor  for distances, see `calibrated`
     checkpoint  folder for the states of training; a training that was stopped goes on from there
     log         hears the events of `fit` with "member" added, and {"event": "graphs" | "plan" | "calibrate", ...}
     A training that was stopped early still gives a predictor, which is not calibrated. Errors as `fit`, `load` and the encoder's graph.
@@ -167,7 +166,7 @@ def train(model: str, inputs: Crystals | Compositions, target: Target, rows: Map
     finished = all(c.complete for c in courses)
     if calibrate and finished:
         tell({"event": "calibrate"})
-        found = calibrated(trained, inputs, part["train"], part["val"], own_names, Reference.train(inputs[part["train"]], descriptor, seed) if descriptor else None, seed)
+        found = calibrated(trained, inputs, part["train"], part["val"], own_names, descriptor, seed)
     else:
         found = CalibratedPredictor(tuple(trained))
     seconds["calibration"] = time.perf_counter() - begin
@@ -206,8 +205,7 @@ def train_regressor(model: str, inputs: Crystals | Compositions, target: Target,
         said, held = _crossed(fitted, inputs, every, seed), every
     first = fitted(every if refit and said is not None else given["train"])
     middle = time.perf_counter()
-    reference = Reference.train(inputs[given["train"]], descriptor, seed)
-    found = calibrated([first], inputs, given["train"], held, names, reference, seed, said)
+    found = calibrated([first], inputs, given["train"], held, names, descriptor, seed, said)
     end = time.perf_counter()
     if refit and said is None and len(given["val"]):
         found = replace(found, members=(fitted(every),))

@@ -1,8 +1,7 @@
-"""How sure a prediction is: ensembles, evidential regression, conformal intervals that widen with spread or distance, and temperatures for classes.
+"""How sure a prediction is: ensembles, conformal intervals that widen with spread or distance, and temperatures for classes.
 
-Ensembles: B. Lakshminarayanan, A. Pritzel, C. Blundell, NeurIPS 2017, arXiv:1612.01474, section 2.4. Evidential regression: A. Amini et al., NeurIPS 2020,
-arXiv:1910.02600, eqs. 5 to 10. Split conformal intervals, also normalised: J. Lei et al., J. Am. Stat. Assoc. 113, 1094 (2018),
-doi:10.1080/01621459.2017.1307116, algorithm 2 and section 5.2. Scaling of spreads: D. Levi et al., Sensors 22, 5540 (2022), doi:10.3390/s22155540.
+Ensembles: B. Lakshminarayanan, A. Pritzel, C. Blundell, NeurIPS 2017, arXiv:1612.01474, section 2.4. Split conformal intervals, also
+normalised: J. Lei et al., J. Am. Stat. Assoc. 113, 1094 (2018), doi:10.1080/01621459.2017.1307116, algorithm 2 and section 5.2. Scaling of spreads: D. Levi et al., Sensors 22, 5540 (2022), doi:10.3390/s22155540.
 Temperature: C. Guo et al., ICML 2017, arXiv:1706.04599, section 4.2.
 """
 
@@ -11,12 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from ..base.errors import BadInput, Missing
 from ..base.seeds import numpy_stream
@@ -50,49 +46,6 @@ def spread_scale(truth: np.ndarray, guess: np.ndarray, spread: np.ndarray) -> fl
     if (spread <= 0).any():
         raise BadInput("spreads must be positive", "calibration")
     return float(np.sqrt(np.mean(((truth - guess) / spread) ** 2)))
-
-
-# evidential regression
-
-
-class Evidence(NamedTuple):
-    """Parameters of the normal-inverse-gamma distribution of each row: mean gamma, virtual observations nu and 2 alpha, and beta."""
-
-    mean: Tensor
-    nu: Tensor
-    alpha: Tensor
-    beta: Tensor
-
-    @property
-    def aleatoric(self) -> Tensor:
-        """Expected variance of a measurement, beta / (alpha - 1)."""
-        return self.beta / (self.alpha - 1)
-
-    @property
-    def epistemic(self) -> Tensor:
-        """Variance of the mean, beta / (nu (alpha - 1)): what more data would take away."""
-        return self.aleatoric / self.nu
-
-
-def evidence(raw: Tensor) -> Evidence:
-    """From the four outputs (rows, 4) of a head: mean as it is, nu and beta above 0, alpha above 1 (softplus)."""
-    if raw.shape[-1] != 4:
-        raise BadInput(f"a head gives {raw.shape[-1]} numbers, evidential regression needs 4", "evidential")
-    mean, nu, alpha, beta = raw.unbind(-1)
-    return Evidence(mean, F.softplus(nu), F.softplus(alpha) + 1, F.softplus(beta))
-
-
-def evidential_loss(found: Evidence, truth: Tensor, weight: float = 0.01) -> Tensor:
-    """(rows,) -log of the evidence (eq. 8) plus `weight` times |error| (2 nu + alpha) (eq. 9), for rows that have a label.
-
-    Eq. 8 with Omega = 2 beta (1 + nu): 1/2 ln(pi / nu) - alpha ln Omega + (alpha + 1/2) ln((y - gamma)^2 nu + Omega) + ln(Gamma(alpha) / Gamma(alpha + 1/2)).
-    """
-    mean, nu, alpha, beta = found
-    omega = 2 * beta * (1 + nu)
-    error = truth - mean
-    likelihood = (0.5 * torch.log(math.pi / nu) - alpha * torch.log(omega) + (alpha + 0.5) * torch.log(error**2 * nu + omega)
-                  + torch.lgamma(alpha) - torch.lgamma(alpha + 0.5))
-    return likelihood + weight * error.abs() * (2 * nu + alpha)
 
 
 # conformal intervals

@@ -7,7 +7,7 @@ import torch
 from matterloop.base.errors import BadInput
 from matterloop.crystal.compositions import Compositions
 from matterloop.crystal.state import Crystals
-from matterloop.learn.calibrated import CalibratedPredictor
+from matterloop.learn.calibrated import CalibratedPredictor, pooled
 from matterloop.learn.targets import Target, labelled
 from matterloop.learn.training import recipe_for, train, train_regressor
 
@@ -51,6 +51,20 @@ def test_a_kind_that_was_not_trained_on_is_unknown():
     alloy = Crystals.of([[0, 0, 0]], [92], 3.0 * np.eye(3))
     assert found.predictor.predict(alloy).known == ("unknown",)
     assert found.predictor.predict(salts()[:8]).known.count("unknown") == 0
+
+
+def test_distances_by_the_networks_own_features(tmp_path):
+    crystals = salts()
+    found = train("schnet", crystals, TARGET, ROWS, options=SMALL, recipe={"epochs": 2}, names=NAMES, descriptor="features")
+    encoder = found.predictor.members[0].predictor.encoder
+    with torch.no_grad():
+        site = encoder(crystals, encoder.graph(crystals)).site.double().numpy()
+    assert pooled(found.predictor.members[0], crystals) == pytest.approx(site.reshape(64, 2, -1).mean(1), rel=1e-5, abs=1e-7)
+    alloy = Crystals.of([[0, 0, 0]], [92], 3.0 * np.eye(3))
+    again = CalibratedPredictor.load(found.predictor.save(tmp_path))
+    assert again.predict(alloy).known != ("known",) and again.predict(crystals[:3]).nearest == ("salt0", "salt1", "salt2")
+    with pytest.raises(BadInput, match="has no features of its own"):
+        train_regressor("random_forest", crystals, TARGET, ROWS, options={"trees": 5}, descriptor="features")
 
 
 def test_epochs_are_cut_to_the_budget():
