@@ -21,7 +21,8 @@ from torch.nn import functional as F
 from ..base.errors import BadInput
 from ..base.registry import Card, load
 from ..base.seeds import torch_stream
-from ..crystal.graph import Graph
+from ..crystal.graph import Graph, Within
+from ..crystal.segments import Bins
 from ..crystal.state import Crystals
 from ..layers.far_messages import FarField, far_field, refuse_wires
 from ..layers.parts import Gaussians, cosine_cutoff, linear
@@ -113,9 +114,9 @@ class EwaldMP(nn.Module):
         self.blocks = nn.ModuleList(EwaldBlock(rng, self.width, squeezed, hidden) for _ in range(count))
 
     def graph(self, crystals: Crystals) -> Graph:
-        """The graph of the encoder below."""
+        """The graph of the encoder below; beside SchNet that of all atoms, for atoms that are alike nearby may differ in what is far."""
         refuse_wires(crystals)
-        return self.short.graph(crystals)
+        return Within(self.short.radius)(crystals) if isinstance(self.short, SchNet) else self.short.graph(crystals)
 
     def basis(self, k: Tensor) -> Tensor:
         """(..., squeezed) numbers of wave lengths k in 1/Å: even in k, smooth, zero from the cutoff on."""
@@ -128,8 +129,9 @@ class EwaldMP(nn.Module):
         if isinstance(self.short, SchNet):
             length = graph.vectors(crystals).norm(dim=-1).to(of_wave)
             x, bins, cutoff = self.short.embed(crystals.species), self.short.expand(length), cosine_cutoff(length, self.short.radius)[:, None]
+            senders, receivers = Bins(graph.senders, len(x)), Bins(graph.receivers, len(x))
             for near, far in zip(self.short.blocks, self.blocks, strict=True):
-                x = (near(x, bins, cutoff, graph) + far(x, field, of_wave, of_node)) / math.sqrt(3)
+                x = (near(x, bins, cutoff, senders, receivers) + far(x, field, of_wave, of_node)) / math.sqrt(3)
             return Features(x)
         found = self.short(crystals, graph)
         if found.site is None:
