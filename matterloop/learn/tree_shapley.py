@@ -70,7 +70,6 @@ def interventional(trees: Trees, x: np.ndarray, background: np.ndarray, output: 
     x, background = (np.asarray(a, dtype=np.float32) for a in (x, background))
     if not len(background):
         raise BadInput("an explanation is against other rows, and there are none", "background")
-    depth = int(_above(trees)[1].max())
     together = max(1, PLACES // (8 * len(background)))  # trees at once
     phi = np.zeros(x.shape, dtype=np.float64)
     for i in range(len(x)):
@@ -78,39 +77,41 @@ def interventional(trees: Trees, x: np.ndarray, background: np.ndarray, output: 
             phi = phi[:i]
             break
         for begin in range(0, len(trees), together):
-            phi[i] += _parted(trees, trees.first[:-1][begin : begin + together], x[i], background, depth, output)
+            phi[i] += _parted(trees, trees.first[:-1][begin : begin + together], x[i], background, output)
     return phi / len(background), float(trees.total(background)[:, output].mean())
 
 
-def _parted(trees: Trees, roots: np.ndarray, row: np.ndarray, background: np.ndarray, depth: int, output: int) -> np.ndarray:
+def _parted(trees: Trees, roots: np.ndarray, row: np.ndarray, background: np.ndarray, output: int) -> np.ndarray:
     """(columns,) the sum over background rows and these trees; a path is (node, background row, columns of the row, columns of the background)."""
     node = np.tile(roots, len(background)).astype(np.int64)
     other = np.repeat(np.arange(len(background)), len(roots))
-    taken = np.zeros((len(node), 0), dtype=np.int32)  # columns on which the two parted, + 1; negative where the path went with the background
+    taken = np.zeros((len(node), 4), dtype=np.int32)  # columns on which the two parted, + 1; negative where the path went with the background; then zeros
+    many = np.zeros(len(node), dtype=np.int64)  # how many they are
     phi = np.zeros(len(row))
     while len(node):
         leaf = trees.left[node] == node
         if leaf.any():
             phi += _paid(taken[leaf], trees.value[node[leaf], output], len(row))
-            node, other, taken = node[~leaf], other[~leaf], taken[~leaf]
+            node, other, taken, many = (a[~leaf] for a in (node, other, taken, many))
             if not len(node):
                 break
         column, limit = trees.column[node], trees.threshold[node]
         mine, its = row[column] <= limit, background[other, column] <= limit
-        with_row = (taken == column[:, None] + 1).any(1)
         with_other = (taken == -column[:, None] - 1).any(1)
-        parts = (mine != its) & ~with_row & ~with_other
-        left = np.where(with_other, its, mine)
-        go = np.where(left, trees.left[node], trees.right[node]).astype(np.int64)
-        sign = np.where(parts, column + 1, 0).astype(np.int32)
+        parts = (mine != its) & ~with_other & ~(taken == column[:, None] + 1).any(1)
         split = np.flatnonzero(parts)
-        go_other = np.where(its[split], trees.left[node[split]], trees.right[node[split]]).astype(np.int64)
-        node = np.concatenate([go, go_other])
-        taken = np.concatenate([np.column_stack([taken, sign]), np.column_stack([taken[split], -sign[split]])]).astype(np.int32)
-        other = np.concatenate([other, other[split]])
-        if taken.shape[1] > 8:  # few paths part at every node: drop what is empty
-            taken = np.take_along_axis(taken, np.argsort(taken == 0, axis=1, kind="stable"), 1)
-            taken = taken[:, : max(1, int((taken != 0).sum(1).max()))]
+        go_other = np.where(its[split], trees.left[node[split]], trees.right[node[split]])
+        node = np.where(np.where(with_other, its, mine), trees.left[node], trees.right[node]).astype(np.int64)
+        if not len(split):
+            continue
+        place, sign = many[split], column[split] + 1
+        if place.max() == taken.shape[1]:
+            taken = np.pad(taken, ((0, 0), (0, 4)))
+        many[split] += 1
+        second = taken[split]
+        taken[split, place], second[np.arange(len(split)), place] = sign, -sign
+        node, other = np.concatenate([node, go_other]), np.concatenate([other, other[split]])
+        taken, many = np.concatenate([taken, second]), np.concatenate([many, many[split]])
     return phi
 
 
