@@ -189,8 +189,13 @@ class Predictor(nn.Module):
         found = {}
         for t in self.targets:
             labels, guess = crystals.get(t.name), raw[t.name]
+            wanted = (crystals.species if t.per == "site" else crystals.offsets[1:]).shape + (3,) * t.rank
+            if labels.shape != wanted:
+                raise BadInput(f"the labels have shape {tuple(labels.shape)}, wanted is {tuple(wanted)}, one per {t.per}", f"target {t.name!r}")
             here = known(t, labels)
             if t.classes:
+                if bool((labels[here] >= t.classes).any()):
+                    raise BadInput(f"a label is {float(labels[here].max()):g}, classes are numbered 0 to {t.classes - 1}", f"target {t.name!r}")
                 found[t.name] = F.cross_entropy(guess[here], labels[here].long(), reduction="sum"), here.sum()
                 continue
             if t.extensive:

@@ -76,3 +76,43 @@ def test_classes_are_learnt_by_cross_entropy_and_below_zero_means_unknown():
 def test_impossible_targets_are_refused(make, message):
     with pytest.raises(BadInput, match=message):
         make()
+
+
+def test_weights_are_factors_of_the_parts():
+    from matterloop.base.quantities import Quantity
+
+    targets = [Target("band_gap"), Target("metal", classes=2)]
+    crystals = ex.every().with_fields(whole={"band_gap": torch.arange(8.0, dtype=torch.float64), "metal": torch.tensor([0.0, 1, math.nan, 1, -1, 0, 0, 1])},
+                                      quantities={"metal": Quantity()})
+    (one, plain), (two, weighted) = (predictor(*targets, weights=w).loss(crystals) for w in ({}, {"metal": 3.0}))
+    assert float(two.detach()) == pytest.approx(float(plain["band_gap"].detach()) + 3 * float(plain["metal"].detach()))
+    assert float(weighted["metal"].detach()) == pytest.approx(3 * float(plain["metal"].detach())) and float(one.detach()) != float(two.detach())
+
+
+def test_classes_given_as_numbers_with_nan_are_those_of_whole_numbers():
+    from matterloop.base.quantities import Quantity
+
+    model, given = predictor(Target("metal", classes=3)), {"quantities": {"metal": Quantity()}}
+    numbers = ex.every().with_fields(whole={"metal": torch.tensor([0.0, 2, math.nan, 1, -1, 0, 2, 1])}, **given)
+    whole = ex.every().with_fields(whole={"metal": torch.tensor([0, 2, -1, 1, -1, 0, 2, 1])}, **given)
+    assert float(model.loss(numbers)[0].detach()) == float(model.loss(whole)[0].detach())
+
+
+def test_errors_of_other_kinds_have_their_formulas():
+    model, crystals = predictor(Target("band_gap"), scale={"band_gap": (0.0, 2.0)}), ex.every()
+    truth = model(crystals)["band_gap"].detach() + torch.tensor([0.1, -0.1, 2.0, math.nan, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+    labelled = crystals.with_fields(whole={"band_gap": truth})
+    off = [0.05, 0.05, 1.0]  # in spreads
+    wanted = {"l1": sum(off) / 7, "l2": sum(x * x for x in off) / 7, "huber": (2 * 0.5 * 0.05**2 + 0.1 * (1.0 - 0.05)) / 7}
+    assert {k: float(model.loss(labelled, error=k)[0].detach()) for k in wanted} == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("target, labels, message", [
+    (Target("x", classes=2), torch.tensor([0, 1, 2, 0, 0, 0, 0, 0]), "a label is 2, classes are numbered 0 to 1"),
+    (Target("x", per="site"), torch.zeros(8), "the labels have shape"),
+    (Target("x"), torch.zeros(8, 2), "wanted is .8,., one per crystal")])
+def test_labels_that_cannot_be_are_named(target, labels, message):
+    from matterloop.base.quantities import Quantity
+
+    with pytest.raises(BadInput, match=message):
+        predictor(target).loss(ex.every().with_fields(whole={"x": labels}, quantities={"x": Quantity()}))
