@@ -29,7 +29,7 @@ MODELS = (
     "random_forest features=magpie trees=200", "random_forest:structure trees=200",
     "random_forest features=composition+structure trees=200 splits=random bootstrap=False share=0.33",
     "gradient_boosting features=composition+structure trees=400 rate=0.06 share=0.2 error=absolute")
-ALL = "composition+structure"
+COMPOSITION, CRYSTAL = ("magpie", "elements", "composition"), ("cell", "bonds", "structure")  # each family holds those before it, but elements not magpie
 
 
 def options_of(words: list[str]) -> dict:
@@ -44,21 +44,29 @@ def options_of(words: list[str]) -> dict:
     return found
 
 
-def described(crystals: Crystals, seen: dict[bytes, np.ndarray]) -> Table:
+def all_features(models: list[str]) -> str:
+    """Families of descriptors that hold those of all models."""
+    wanted = {f for words in models for f in load(words.split()[0], "regressor", **options_of(words.split()[1:])).features.split("+")}
+    formula = [f for f in COMPOSITION if f in wanted]
+    formula = ["composition"] if len(formula) > 1 else formula
+    return "+".join(formula + [f for f in CRYSTAL if f in wanted][-1:])
+
+
+def described(crystals: Crystals, seen: dict[bytes, np.ndarray], features: str) -> Table:
     """The table of all columns; crystals seen before are not described again."""
     keys = [c.frac.numpy().tobytes() + c.cell.numpy().tobytes() + c.species.numpy().tobytes() for c in crystals]
     new = [i for i, k in enumerate(keys) if k not in seen]
     if new:
-        for i, row in zip(new, read_table(crystals[new], ALL).values, strict=True):
+        for i, row in zip(new, read_table(crystals[new], features).values, strict=True):
             seen[keys[i]] = row
-    return Table(np.stack([seen[k] for k in keys]), columns_of(ALL))
+    return Table(np.stack([seen[k] for k in keys]), columns_of(features))
 
 
 def measure(name: str, models: list[str], data_dir: str | None, seed: int, seen: dict) -> list[dict]:
     """One row per model."""
     begin = time.perf_counter()
     data = load_task(name, data_dir)
-    table, part, out = described(data.inputs, seen), data.part(0), []
+    table, part, out = described(data.inputs, seen, all_features(models)), data.part(0), []
     reading = time.perf_counter() - begin
     train, test = np.concatenate([part["train"], part["val"]]), part["test"]
     y = np.log(data.labels) if data.task.log else data.labels

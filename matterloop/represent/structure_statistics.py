@@ -1,6 +1,7 @@
 """What a crystal's geometry says before any model: volume, packing, symmetry, lengths of bonds, distances and coordination, by group.
 
-    cell       volume per atom (Å^3), density (g/cm^3), share of the volume inside spheres of the covalent radii, space group, order of the point group, centre of inversion, crystal system, atoms and orbits of the primitive cell
+    cell       volume per atom (Å^3), density (g/cm^3), share of the volume inside spheres of the covalent radii, space group, order of the
+               point group, centre of inversion, crystal system, atoms and orbits of the primitive cell
     bonds      statistics over atoms of the nearest distance and over bonds (pairs nearer than 1.15 sums of covalent radii) of their length, length over sum of
                radii, |difference of electronegativity| and of Mendeleev number; bonds of an atom; share of bonds between equal elements
     distances  neighbours of an atom between (k - 1) / 2 and k / 2 Å, k = 3 to 14, over the volume of the shell (1/Å^3)
