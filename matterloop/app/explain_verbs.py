@@ -18,7 +18,8 @@ from ..campaign.watch import Watch
 from ..crystal.composition import compositions, reduced_formula
 from ..crystal.segments import segment_sum
 from ..crystal.state import Crystals
-from ..learn.attribution import attention, attention_between, bonds, likeness, occlusion, randomised, shapley_sites
+from ..learn.attending import attention, attention_between
+from ..learn.attribution import bonds, likeness, occlusion, randomised, shapley_sites
 from ..learn.calibrated import CalibratedPredictor
 from ..learn.dependence import accumulated_effects, interaction, partial_dependence, permutation_importance
 from ..learn.explanation import Reading, SiteContributions, TableReading
@@ -28,13 +29,13 @@ from ..learn.trained_regressor import TrainedRegressor
 from ..predict.explain import Explain
 from .explain_report import network_figures, report, table_figures
 from .folder import made, write_atomic
-from .train_verbs import _formulas, _said, _structures, _who
+from .predict_verbs import predicted, read_formulas, read_structures, told_of
 
 TOGETHER = 8  # crystals or rows between two looks at whether to stop
 TOP = 12  # columns of a table that are shown
 CURVED = 200  # rows whose curves are followed, at most
 CURVES = 4  # columns whose dependence is drawn
-CHECKED = 32  # crystals on which the checks are run
+CHECKED, FEWEST_CHECKED = 32, 8  # crystals on which the checks are run, at most and at least
 SUMMED = 1000  # rows to which stand-ins are fitted, at most
 PREFIX = "MagpieData "  # of the names of columns; readers do without it
 FIGURES = 6  # crystals that get a figure of their own
@@ -54,8 +55,8 @@ def explain(folder: str | Path, sources: Sequence[str | Path], *, method: str = 
     A stop ends after the crystals at hand; what was explained is kept.
     """
     model = CalibratedPredictor.load(folder)
-    watch.note(_who(model, folder))
-    read = lambda paths: _formulas(paths, formula, identity) if model.takes_compositions else _structures(paths, structure, identity, max_atoms)
+    watch.note(told_of(model, folder))
+    read = lambda paths: read_formulas(paths, formula, identity) if model.takes_compositions else read_structures(paths, structure, identity, max_atoms)
     inputs, names, errors = read(sources)
     other = None
     if background:
@@ -66,7 +67,7 @@ def explain(folder: str | Path, sources: Sequence[str | Path], *, method: str = 
             raise BadInput("none of the background can be read", "background")
     found: dict[str, Any] = {"rows": [], "summary": {}, "figures": {}, "finished": True}
     if inputs is not None and len(inputs):
-        keep, said, refused = _said(model, inputs, 0.9, Watch())
+        keep, said, refused = predicted(model, inputs, 0.9, Watch())
         errors += [{**names[i], "error": why} for i, why in refused.items()]
         if keep:
             known = {"known": said.known, "percentile": said.percentile}
@@ -166,13 +167,15 @@ def _over(parts: list[tuple[str, float, float, int]]) -> list[dict[str, Any]]:
 def _checks(reading: Reading, state, how: Explain, rows: list[dict], watch: Watch) -> dict[str, Any]:
     """What is not accounted for, whether the weights matter, and what layers look at."""
     reach = max(max(abs(r["answer"] - r["base"]) for r in rows), 1e-12)
-    one, other = how.of_sites(reading, state), how.of_sites(randomised(reading, how.seed), state)
-    out: dict[str, Any] = {"gap": max(abs(r["gap"]) for r in rows) / reach, "likeness_to_shuffled_weights": likeness(one, other), "checked": len(state)}
-    if isinstance(state, Crystals):
-        graph = reading.graph(state)
+    out: dict[str, Any] = {"gap": max(abs(r["gap"]) for r in rows) / reach, "likeness_to_shuffled_weights": float("nan"), "checked": len(state)}
+    if len(state) >= FEWEST_CHECKED:
+        one, other = how.of_sites(reading, state), how.of_sites(randomised(reading, how.seed), state)
+        out["likeness_to_shuffled_weights"] = likeness(one, other)
+    graph = reading.graph(state)
+    if graph.alike is None:
         maps = []
         for a in attention(reading, state, graph):
-            if a.kind == "neighbours" and graph.alike is None:
+            if a.kind in ("neighbours", "elements"):
                 top = sorted(attention_between(state, graph, a).items(), key=lambda kv: (kv[0][0], -kv[1]))
                 maps.append({"layer": a.layer, "kind": a.kind, "between": [{"centre": c, "neighbour": n, "share": v} for (c, n), v in top]})
             elif a.kind == "sites":

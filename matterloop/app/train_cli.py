@@ -105,7 +105,7 @@ def predict(
     from ..base.errors import BadInput
     from .cli import emit, finish, plain, say
     from .progress import watching
-    from .train_verbs import predict as run
+    from .predict_verbs import predict as run
 
     if json_ and csv:
         raise BadInput("--json and --csv exclude each other", "predict")

@@ -62,7 +62,7 @@ def read_user_table(path: str | Path, target: str, *, structure: str = "", formu
     if path.is_dir():
         frame, inputs, rows, errors, column, source = _folder(path, identity, limits)
     else:
-        frame = _frame(path)
+        frame = frame_of(path)
         _has(frame, target, str(path), structure)
         inputs, rows, errors, column = _cells(path, frame, structure, formula, identity, limits)
         source = str(path)
@@ -85,7 +85,8 @@ def _has(frame, target: str, source: str, structure: str) -> None:
         raise Missing(f"column of {source}", target, [str(c) for c in frame.columns if c not in (*STRUCTURES, structure)])
 
 
-def _frame(path: Path):
+def frame_of(path: Path):
+    """The table of a file; BadInput where it is none."""
     import pandas as pd
 
     try:
@@ -96,7 +97,7 @@ def _frame(path: Path):
         raise BadInput(f"cannot be read as a table: {str(error)[:200]}", str(path)) from None
 
 
-def _named(frame, wanted: str, known: Sequence[str], source: str, what: str) -> str:
+def column_named(frame, wanted: str, known: Sequence[str], source: str) -> str:
     """The column asked for, or the first of the known names, "" if there is none."""
     if wanted:
         if wanted not in frame:
@@ -108,13 +109,13 @@ def _named(frame, wanted: str, known: Sequence[str], source: str, what: str) -> 
 
 def _cells(path: Path, frame, structure: str, formula: str, identity: str, limits):
     source = str(path)
-    column = _named(frame, identity, IDS, source, "identity")
-    held = "" if formula else _named(frame, structure, STRUCTURES, source, "structure")
+    column = column_named(frame, identity, IDS, source)
+    held = "" if formula else column_named(frame, structure, STRUCTURES, source)
     if held:
         found = read_table(path, cif_column=held, id_column=column or None, limits=limits)
         errors = [BadInput(e.message, file=e.file or source, row=e.row, field=held if e.field in ("", "cif") else e.field) for e in found.errors]
         return found.crystals.bare(), [row for _, row in found.sources], errors, column
-    held = _named(frame, formula, FORMULAS, source, "formula")
+    held = column_named(frame, formula, FORMULAS, source)
     if not held:
         raise BadInput(f"has neither a column of CIF texts ({', '.join(STRUCTURES)}) nor of formulas ({', '.join(FORMULAS)}); its columns are {', '.join(map(str, frame.columns[:12]))}. "
                        "Name one with --structure or --formula", source)
@@ -140,7 +141,7 @@ def _folder(path: Path, identity: str, limits):
     tables = sorted(p for p in path.iterdir() if p.name.endswith(TABLES))
     if len(tables) != 1:
         raise BadInput(f"holds {len(tables)} tables ({', '.join(p.name for p in tables[:4])}); one is wanted, with the names of the structure files and their labels", str(path))
-    frame, source = _frame(tables[0]), str(tables[0])
+    frame, source = frame_of(tables[0]), str(tables[0])
     files = {p.name.lower(): p for p in sorted(path.iterdir()) if p.name.lower().endswith(FILES)}
     stems = {p.name.rsplit(".", 1)[0].lower(): p for p in files.values()}
     at = lambda value: files.get(str(value).lower()) or stems.get(str(value).lower())

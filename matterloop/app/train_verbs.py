@@ -1,4 +1,4 @@
-"""The verbs `train` and `predict`: from a table of one's own to a predictor in a folder, and from structures to values that say how far they can be trusted."""
+"""The verb `train`: from a table of one's own to a predictor in a folder, tested and calibrated."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from ..base.errors import BadInput, MatterloopError, Missing
+from ..base.errors import BadInput, Missing
 from ..base.machine import hardware, versions
 from ..base.registry import find
 from ..campaign.watch import Watch
 from ..crystal.compositions import Compositions
 from ..crystal.state import Crystals
-from ..learn.calibrated import FEATURES, LEVEL, CalibratedPredictor, Prediction
+from ..learn.calibrated import FEATURES, LEVEL, Prediction
+from ..learn.calibration import calibration, coverage, ece
 from ..learn.distance import DESCRIPTORS, counts_of
 from ..learn.leaks import composition_leaks, crystal_leaks
-from ..learn.metrics import CLASSES, Score, calibration, coverage, ece, scores
-from ..learn.splits import KINDS, Split, digest, draw, formulas, read_split
+from ..learn.metrics import CLASSES, scores
+from ..learn.splits import KINDS, Split, digest, draw, read_split
 from ..learn.targets import Target, labelled
 from ..learn.trained import WORDS
 from ..learn.trained_regressor import WORDS as CLASSICAL
 from ..learn.training import Training, train as train_network, train_regressor
 from .folder import made, write_atomic
-from .train_table import FORMULAS, UserTable, as_field, read_user_table
+from .train_table import UserTable, as_field, read_user_table
 
 SETTINGS, SPLIT, STATE, TABLE, REPORT, PARITY = "train.json", "split.json", "training", "test_predictions.csv", "report.md", "parity.svg"
 OURS = (SETTINGS, SPLIT, TABLE, REPORT, PARITY, WORDS, CLASSICAL, "weights.safetensors", "regressor.safetensors", "distance.safetensors")
@@ -332,122 +332,3 @@ def _write_predictions(path: Path, keys: Sequence[str], truth: np.ndarray, said:
     frame = pd.DataFrame({"key": keys, "label": truth, "prediction": said.value, "deviation": said.deviation, "low": said.low, "high": said.high, "percentile": said.percentile,
                           "known": said.known, "nearest": said.nearest})
     write_atomic(path, frame.to_csv(index=False))
-
-
-# prediction
-
-
-def predict(folder: str | Path, sources: Sequence[str | Path], *, structure: str = "", formula: str = "", identity: str = "", level: float = LEVEL, max_atoms: int = 500,
-            watch: Watch = Watch()) -> list[dict[str, Any]]:
-    """One dict for every structure or formula, in the order given: value, uncertainty, interval, nearness; or an error with file, row and field.
-
-    folder   of a predictor that `train` wrote; sources: structure files, tables, folders of structure files, and for models of formulas also formulas
-    """
-    model = CalibratedPredictor.load(folder)
-    watch.note(_who(model, folder))
-    inputs, names, errors = _formulas(sources, formula, identity) if model.takes_compositions else _structures(sources, structure, identity, max_atoms)
-    rows: list[dict[str, Any]] = []
-    if inputs is not None and len(inputs):
-        watch.stage("predict", len(inputs))
-        keep, said, refused = _said(model, inputs, level, watch)
-        rows = [_row(model, names[i], inputs[i], said, k, level) for k, i in enumerate(keep)]
-        errors += [{**names[i], "error": why} for i, why in refused.items()]
-    found = sorted([*rows, *errors], key=lambda r: r.pop("_at"))
-    return found
-
-
-def _who(model: CalibratedPredictor, folder: str | Path) -> str:
-    first = model.members[0]
-    name = getattr(first, "encoder", getattr(first, "name", "?"))
-    unit = f" in {model.target.unit}" if model.target.unit else ""
-    return f"{folder}: {name}{f' x {len(model.members)}' if len(model.members) > 1 else ''}, {first.data.get('column', model.target.name)}{unit}, trained on {first.data.get('rows', '?')} rows of {first.data.get('source', '?')}"
-
-
-def _said(model: CalibratedPredictor, inputs, level: float, watch: Watch) -> tuple[list[int], Prediction | None, dict[int, str]]:
-    """(rows that were predicted, their prediction, {row: why it was refused})."""
-    keep, refused = list(range(len(inputs))), {}
-    while keep:
-        try:
-            return keep, model.predict(inputs[keep], level, on_progress=lambda done, of: watch.advance("predict", done)), refused
-        except BadInput as error:
-            word, _, place = error.where.partition(" ")
-            if word != "crystal" or not place.isdigit():
-                raise
-            refused[keep.pop(int(place))] = error.message
-    return [], None, refused
-
-
-def _row(model: CalibratedPredictor, name: Mapping[str, Any], one, said: Prediction, k: int, level: float) -> dict[str, Any]:
-    from ..crystal.composition import compositions, reduced_formula
-
-    first = model.members[0]
-    column = str(first.data.get("column", model.target.name))
-    row = {**name, "formula": reduced_formula(compositions(one)[0]) if isinstance(one, Crystals) else name.get("formula", one.formula()), "target": column}
-    if model.target.classes:
-        classes = first.data.get("classes") or ["0", "1"]
-        row |= {"value": classes[int(said.value[k] >= 0.5)], "probability": float(said.value[k])}
-    else:
-        row |= {"value": float(said.value[k]), "deviation": float(said.deviation[k]), "low": float(said.low[k]), "high": float(said.high[k]), "unit": model.target.unit}
-    return row | {"known": said.known[k], "percentile": float(said.percentile[k]), "nearest": said.nearest[k]}
-
-
-def _structures(sources: Sequence[str | Path], structure: str, identity: str, max_atoms: int):
-    from ..crystal.formats import read
-    from ..crystal.gate import Limits
-
-    paths: list[str] = []
-    for source in map(Path, sources):
-        inside = sorted(p for p in source.iterdir() if p.name.lower().endswith((".cif", ".vasp", ".poscar", ".xyz", ".extxyz"))) if source.is_dir() else [source]
-        if not inside:
-            raise BadInput("holds no structure files", str(source))
-        paths += map(str, inside)
-    limits = Limits(atoms=max_atoms, bytes=max(Limits.bytes, 400 * max_atoms))
-    parts, names, errors = [], [], []
-    for at, path in enumerate(paths):
-        more = {}
-        if path.lower().endswith((".csv", ".tsv", ".parquet", ".csv.gz")):
-            more = {"cif_column": structure or _structure_column(path), "id_column": identity or "material_id"}
-        found = read(path, limits=limits, **more)
-        parts += [found.crystals.bare()] if len(found) else []
-        names += [{"_at": (at, row), "file": file, "row": row if row >= 0 else None, "name": name} for (file, row), name in zip(found.sources, found.names, strict=True)]
-        errors += [{"_at": (at, _number_in(e.row)), "file": e.file or path, "row": e.row or None, "field": e.field, "error": e.message} for e in found.errors]
-    return (Crystals.join(parts) if parts else None), names, errors
-
-
-def _structure_column(path: str) -> str:
-    from .train_table import STRUCTURES, _frame, _named
-
-    return _named(_frame(Path(path)), "", STRUCTURES, path, "structure") or "cif"
-
-
-def _number_in(text: str) -> int:
-    found = re.search(r"\d+", text or "")
-    return int(found[0]) if found else -1
-
-
-def _formulas(sources: Sequence[str | Path], formula: str, identity: str):
-    from .train_table import IDS, _frame, _named
-
-    good, names, errors = [], [], []
-    for at, source in enumerate(map(str, sources)):
-        if not Path(source).exists():
-            texts, file, idents = [source], "", [source]
-        else:
-            frame = _frame(Path(source))
-            column = formula or _named(frame, "", FORMULAS, source, "formula")
-            if not column or column not in frame:
-                raise BadInput(f"has no column of formulas ({', '.join(FORMULAS)}); name it with --formula", source)
-            texts, file = frame[column].tolist(), source
-            held = _named(frame, identity, IDS, source, "identity")
-            idents = frame[held].astype(str).tolist() if held else [str(i) for i in range(len(frame))]
-        for i, (text, ident) in enumerate(zip(texts, idents, strict=True)):
-            name = {"_at": (at, i), "file": file, "row": i if file else None, "name": ident, "formula": str(text)}
-            try:
-                if not isinstance(text, str) or not text.strip():
-                    raise BadInput("the cell is empty")
-                good.append(Compositions.of([text]))
-                names.append(name)
-            except MatterloopError as error:
-                hint = "" if file or Path(source).suffix == "" else "; there is no such file either"
-                errors.append({**name, "field": formula or "formula", "error": getattr(error, "message", str(error)) + hint})
-    return (Compositions.join(good) if good else None), names, errors

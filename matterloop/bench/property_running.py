@@ -25,8 +25,9 @@ from ..base.errors import BadInput, MatterloopError
 from ..base.machine import hardware, versions
 from ..base.registry import find
 from ..learn.calibrated import LEVEL
+from ..learn.calibration import calibration, coverage, ece
 from ..learn.intervals import RESAMPLES
-from ..learn.metrics import calibration, coverage, ece, measured, metric, scores
+from ..learn.metrics import measured, metric, scores
 from ..learn.training import train, train_regressor
 from ..base.seeds import numpy_stream
 from .discovering import calibration as pace_of_machine, revision

@@ -42,7 +42,7 @@ def test_a_network_is_explained_by_element_site_and_bond(place, tmp_path):
     assert row["elements_base"] + sum(row["elements"].values()) == pytest.approx(row["answer"], abs=1e-9)
     assert row["base"] + sum(s["contribution"] for s in row["sites"]) == pytest.approx(row["answer"], abs=1e-9)
     assert [s["element"] for s in row["sites"]] == ["Na", "Cl"] and row["bonds"][0]["pair"] == "Na-Cl" and row["bonds"][0]["length"] == pytest.approx(2.5)
-    from matterloop.app.train_verbs import predict
+    from matterloop.app.predict_verbs import predict
 
     assert predict(place / "net", [place / "new.cif"])[0]["value"] == pytest.approx(row["answer"], rel=1e-5)
     written = {p.relative_to(tmp_path / "why").as_posix() for p in (tmp_path / "why").rglob("*") if p.is_file()}

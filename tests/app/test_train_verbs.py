@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from matterloop.app.cli import app
+from matterloop.app.predict_verbs import predict
 from matterloop.app.train_table import read_user_table
-from matterloop.app.train_verbs import default_folder, predict, train
+from matterloop.app.train_verbs import default_folder, train
 from matterloop.base.errors import BadInput, Missing
 from matterloop.campaign.watch import Watch
 from matterloop.crystal.formats import cif_texts

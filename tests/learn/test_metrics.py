@@ -103,20 +103,3 @@ def test_a_diverged_model_is_an_error_and_an_unknown_metric_is_named():
         m.scores(TRUTH, GUESS, ["maee"])
     with pytest.raises(BadInput, match="none of 2 rows"):
         m.scores([np.nan, np.nan], [1.0, 2.0])
-
-
-def test_calibration_of_a_normal_error():
-    spread = RNG.uniform(0.5, 2.0, 20_000)
-    truth = spread * RNG.normal(size=20_000)
-    good, narrow = m.calibration(truth, np.zeros(20_000), spread), m.calibration(truth, np.zeros(20_000), spread / 2)
-    assert good["miscalibration_area"] < 0.01 and good["ece"] < 0.01 and good["coverage_95"] == pytest.approx(0.95, abs=0.01)
-    assert narrow["coverage_95"] == pytest.approx(0.673, abs=0.015)  # within 0.98 standard deviations
-    assert narrow["miscalibration_area"] > 0.15 and good["error_rank"] > 0.3
-    assert m.miscalibration_area(truth, np.zeros(20_000), spread * 1e-9) == pytest.approx(0.5, abs=0.01)
-
-
-def test_calibration_of_probabilities_by_hand():
-    truth, score = np.array([1.0, 1, 0, 0]), np.array([0.9, 0.9, 0.9, 0.1])
-    # confidence 0.9 in all four rows, three of them right
-    assert m.ece(truth, score) == pytest.approx(0.15)
-    assert m.coverage([1.0, 2.0, np.nan, 4.0], [0, 0, 0, 0], [1, 1, 1, 9]) == pytest.approx(2 / 3)

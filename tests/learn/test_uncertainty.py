@@ -7,7 +7,7 @@ import pytest
 
 from matterloop.base.errors import BadInput, Missing
 from matterloop.learn import uncertainty as u
-from matterloop.learn.metrics import coverage
+from matterloop.learn.calibration import coverage
 
 RNG = np.random.default_rng(11)
 
