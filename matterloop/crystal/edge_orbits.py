@@ -15,42 +15,46 @@ from .translations import Translations, translations
 COLOURS = 9  # 0 between different sites; 1 to 7 a translation whose class has so many equals; 8 a translation by twice a lattice vector
 
 
-@torch.no_grad()
 def reduced(crystals: Crystals, graph: Graph, symprec: float = 0.01) -> Graph:
     """`graph` (all images within a radius) reduced by the space groups of the crystals, found within `symprec` Å.
 
-    First come one edge per atom, sender = the first atom that is equivalent to it, with `count` 0. Then, for those first atoms only, one edge of every
-    orbit of the operations that leave the atom in place: the shortest, with `count` (edges,) edges in the orbit, and its `colour` (edges,):
-    0, or for an edge that is a translation T of the primitive lattice L the number of classes of L / 2 L that the point group makes equal to that of T
-    (1 to 7), 8 for T in 2 L. Colours do not depend on the choice of cell. All sorted by receiver.
+    The first of equivalent atoms stands for them (`alike`), and of its edges one for every orbit of the operations that leave it in place: the shortest, with
+    `count` (edges,) edges in the orbit. Every edge has a `colour` (edges,): 0, or for a translation T of the primitive lattice L the number of classes of
+    L / 2 L that the point group makes equal to that of T (1 to 7), 8 for T in 2 L. Colours do not depend on the choice of cell.
 
-    Structures without three periodic axes, and crystals whose group cannot be found, keep all their edges, colour 0.
+    Structures without three periodic axes have colour 0 and, as crystals whose group cannot be found, all their edges. Where positions or cell require
+    gradients all have theirs, with counts of 1: equal lengths change differently.
     """
-    plain = crystals.bare().to(torch.float64)
-    copies = translations(plain, symprec)
-    colour = colours(plain, graph, copies)
-    which, symmetrizer = _operations(plain, symprec, copies.found)
-    first = torch.arange(plain.atoms)
-    for i in which:
-        start = int(plain.offsets[i])
-        first[start : start + len(copies.found[i].orbits)] = start + copies.found[i].orbits
-    at = (first[graph.receivers] == graph.receivers).nonzero()[:, 0]
-    graph, colour = graph.pick(at), colour[at]
-    label = _labels(plain, graph, which, symmetrizer)
-    length = graph.vectors(plain).norm(dim=-1)
+    device, wanted = graph.senders.device, crystals.frac.requires_grad or crystals.cell.requires_grad
+    with torch.no_grad():
+        plain = crystals.bare().to("cpu").to(torch.float64)
+        graph = Graph(graph.senders.cpu(), graph.receivers.cpu(), graph.shift.cpu())
+        copies = translations(plain, symprec)
+        colour, alike = colours(plain, graph, copies), torch.arange(plain.atoms)
+        keep, count = torch.arange(len(graph)), torch.ones_like(graph.senders)
+        if not wanted:
+            which, symmetrizer = _operations(plain, symprec, copies.found)
+            for i in which:
+                start = int(plain.offsets[i])
+                alike[start : start + len(copies.found[i].orbits)] = start + copies.found[i].orbits
+            keep, count = _shortest(plain, graph, alike, which, symmetrizer)
+        graph = graph.pick(keep)
+        return Graph(*(x.to(device) for x in (graph.senders, graph.receivers, graph.shift)), {"count": count.to(device), "colour": colour[keep].to(device)}, alike.to(device))
+
+
+def _shortest(crystals: Crystals, graph: Graph, alike: Tensor, which: list[int], symmetrizer: Symmetrizer | None) -> tuple[Tensor, Tensor]:
+    """The shortest edge of every orbit of edges at the atoms that stand for others, by receiver, and how many edges each orbit has."""
+    at = (alike[graph.receivers] == graph.receivers).nonzero()[:, 0]
+    graph = graph.pick(at)
+    label, length = _labels(crystals, graph, which, symmetrizer), graph.vectors(crystals).norm(dim=-1)
     order = torch.argsort(length, stable=True)
     order = order[torch.argsort(label[order], stable=True)]
     same = label[order]
-    count = torch.bincount(same, minlength=len(same))
     start = torch.ones_like(same, dtype=torch.bool)
     start[1:] = same[1:] != same[:-1]
-    keep = order[start]
-    receivers = torch.cat([torch.arange(plain.atoms), graph.receivers[keep]])
-    by_atom = torch.argsort(receivers, stable=True)
-    zero = torch.zeros_like(first)
-    return Graph(
-        torch.cat([first, graph.senders[keep]])[by_atom], receivers[by_atom], torch.cat([graph.shift.new_zeros(len(first), 3), graph.shift[keep]])[by_atom],
-        {"count": torch.cat([zero, count[same[start]]])[by_atom], "colour": torch.cat([zero, colour[keep]])[by_atom]})
+    kept, count = order[start], torch.bincount(label, minlength=len(label))[same[start]]
+    by_atom = torch.argsort(graph.receivers[kept], stable=True)
+    return at[kept[by_atom]], count[by_atom]
 
 
 def colours(crystals: Crystals, graph: Graph, copies: Translations) -> Tensor:

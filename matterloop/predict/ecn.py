@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from ..base.elements import MAX_Z
 from ..base.registry import Card
 from ..base.seeds import torch_stream
+from ..crystal.alike import nodes_of
 from ..crystal.edge_orbits import COLOURS, reduced
 from ..crystal.graph import Graph, Within
 from ..crystal.segments import Bins
@@ -112,22 +113,17 @@ class ECN(nn.Module):
         self.decode = perceptron(rng, width, width, width, activation=nn.SiLU)
 
     def graph(self, crystals: Crystals) -> Graph:
-        """One edge per atom to the first of its equals, and one edge of every orbit at these; errors as `Within`."""
+        """One edge of every orbit, as told in crystal/edge_orbits.py; errors as `Within`."""
         return reduced(crystals, Within(self.radius)(crystals), self.symprec)
 
     def forward(self, crystals: Crystals, graph: Graph) -> Features:
         """Features in the dtype of the weights; lengths are taken in the dtype of the crystals. `graph` is that of this encoder."""
-        bound = (graph.edge["count"] == 0).nonzero()[:, 0]
-        first = torch.empty_like(crystals.species).index_put((graph.receivers[bound],), graph.senders[bound])
-        sites, site = torch.unique(first, return_inverse=True)
-        edges = graph.pick((graph.edge["count"] > 0).nonzero()[:, 0])
-        length = edges.vectors(crystals).norm(dim=-1)
-        x = self.embed(crystals.species[sites])
-        weight = (edges.edge["count"] * cosine_cutoff(length, self.radius))[:, None].to(x)
+        nodes, length = nodes_of(graph, crystals.atoms), graph.vectors(crystals).norm(dim=-1)
+        x = self.embed(crystals.species[nodes.first])
+        weight = (graph.edge["count"] * cosine_cutoff(length, self.radius))[:, None].to(x)
         edge = self.edge(self.expand(length.to(x)))
-        receivers = site[edges.receivers]
-        here, there = Bins(receivers, len(x)), Bins(site[edges.senders], len(x))
-        copies = Copies(edges.edge["colour"], receivers, len(x))
+        here, there = Bins(nodes.receivers, len(x)), Bins(nodes.senders, len(x))
+        copies = Copies(graph.edge["colour"], nodes.receivers, len(x))
         for layer in self.layers:
             x = layer(x, edge, weight, here, there, copies)
-        return Features(self.decode(x)[site])
+        return Features(self.decode(x)[nodes.of_atom])

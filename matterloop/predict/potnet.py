@@ -90,7 +90,7 @@ class Convolution(nn.Module):
 def told_once(values: Tensor) -> tuple[Tensor, Tensor]:
     """Different numbers among `values` (edges,) and the place of each value among them; where slopes are wanted all count as different."""
     if values.requires_grad:
-        return values, torch.arange(len(values))
+        return values, torch.arange(len(values), device=values.device)
     return torch.unique(values, return_inverse=True)
 
 
@@ -122,6 +122,7 @@ class PotNet(nn.Module):
 
         Errors as `Within` and `pair_sums`.
         """
+        device, crystals = crystals.cell.device, crystals.bare().to("cpu")
         near = Within(self.radius)(crystals)
         copies = translations(crystals, self.symprec)
         one, place = copies.place()
@@ -133,10 +134,10 @@ class PotNet(nn.Module):
         receivers = torch.arange(crystals.atoms).repeat_interleave(n[owner])
         order = torch.argsort(torch.cat([near.receivers, receivers]), stable=True)
         infinite = torch.arange(len(order)) >= len(near)
-        return Graph(
-            torch.cat([near.senders, one[senders[pair]]])[order], torch.cat([near.receivers, receivers])[order],
-            torch.cat([near.shift, near.shift.new_zeros(len(pair), 3)])[order],
-            {"sums": torch.cat([sums.new_zeros(len(near), 3), sums[pair]])[order], "infinite": infinite[order]})
+        senders, receivers = torch.cat([near.senders, one[senders[pair]]]), torch.cat([near.receivers, receivers])
+        shift, sums = torch.cat([near.shift, near.shift.new_zeros(len(pair), 3)]), torch.cat([sums.new_zeros(len(near), 3), sums[pair]])
+        senders, receivers, shift, sums, infinite = (x[order].to(device) for x in (senders, receivers, shift, sums, infinite))
+        return Graph(senders, receivers, shift, {"sums": sums, "infinite": infinite})
 
     def forward(self, crystals: Crystals, graph: Graph) -> Features:
         """Features in the dtype of the weights; lengths are taken in the dtype of the crystals. `graph` is that of this encoder."""
@@ -148,7 +149,7 @@ class PotNet(nn.Module):
         length, at_length = told_once(length)
         s, at_s = told_once(s.round(decimals=12))
         every = self.far[2](self.far[:2](s.to(x))[at_s])  # normalised over all edges
-        edge = torch.cat([self.near((NEAR / length).to(x)), every[torch.empty_like(s, dtype=torch.long).index_put((at_s,), torch.arange(len(at_s)))]])
+        edge = torch.cat([self.near((NEAR / length).to(x)), every[torch.empty_like(s, dtype=torch.long).index_put((at_s,), torch.arange(len(at_s), device=s.device))]])
         order, which = torch.cat([near, far]), Bins(torch.cat([at_length, at_s + len(length)]), len(edge))
         here, there = Bins(graph.receivers[order], len(x)), Bins(graph.senders[order], len(x))
         for layer in self.layers:

@@ -13,7 +13,7 @@ from matterloop.crystal.state import Crystals
 def shells(crystals, radius, atom=0):
     """{(length, count, colour)} of the edges of an atom."""
     graph = reduced(crystals, Within(radius)(crystals))
-    mine = graph.pick((graph.edge["count"] > 0) & (graph.receivers == atom))
+    mine = graph.pick(graph.receivers == atom)
     length = mine.vectors(crystals).norm(dim=-1)
     return Counter((round(r, 2), c, k) for r, c, k in zip(length.tolist(), mine.edge["count"].tolist(), mine.edge["colour"].tolist(), strict=True))
 
@@ -39,7 +39,7 @@ def test_equivalent_atoms_have_one_representative_and_all_edges_are_counted():
     crystals = Crystals.join([ex.ordered_rock_salt(), ex.low_symmetry()])
     every = Within(5.0)(crystals)
     graph = reduced(crystals, every)
-    first = graph.senders[graph.edge["count"] == 0]
+    first = graph.alike
     assert first[:8].unique().numel() == 4 and torch.equal(first[8:], torch.arange(8, 13))
     degree = torch.bincount(every.receivers)
     counted = torch.zeros_like(degree).index_add(0, graph.receivers, graph.edge["count"])
@@ -50,4 +50,10 @@ def test_structures_without_a_space_group_keep_their_edges():
     crystals = Crystals.join([ex.slab(), ex.molecule()])
     every = Within(5.0)(crystals)
     graph = reduced(crystals, every)
-    assert int(graph.edge["count"].sum()) == len(every) and set(graph.edge["count"].tolist()) == {0, 1} and int(graph.edge["colour"].max()) == 0
+    assert int(graph.edge["count"].sum()) == len(every) and set(graph.edge["count"].tolist()) == {1} and int(graph.edge["colour"].max()) == 0
+
+
+def test_edges_stay_where_gradients_are_wanted():
+    crystal = ex.rock_salt()
+    graph = reduced(crystal.put(frac=crystal.frac.clone().requires_grad_()), Within(5.0)(crystal))
+    assert torch.equal(graph.senders, Within(5.0)(crystal).senders) and torch.equal(graph.alike, torch.arange(8)) and set(graph.edge["colour"].tolist()) == {0, 6}

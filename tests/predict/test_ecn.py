@@ -70,6 +70,16 @@ def test_orbits_travel_with_the_batches():
     torch.testing.assert_close(model(batch.crystals, batch.graph).site, model(batch.crystals, model.graph(batch.crystals)).site)
 
 
+def test_slopes_are_those_of_all_edges():
+    model, crystal = small(), ex.rock_salt()
+    slopes = []
+    for energy in (lambda c: model(c, model.graph(c)).site, lambda c: of_all_edges(model, c)):
+        cell = crystal.cell.clone().requires_grad_()
+        slopes.append(torch.autograd.grad(energy(crystal.put(cell=cell)).square().sum(), cell)[0])
+    torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-5, atol=1e-7)
+    assert float(slopes[0].abs().max()) > 1e-3
+
+
 def test_the_default_has_the_settings_of_the_authors():
     model = ECN()
     assert (model.width, len(model.layers), model.radius, len(model.expand.centres)) == (100, 6, 6.0, 20)

@@ -64,6 +64,18 @@ def test_sums_travel_with_the_batches():
     torch.testing.assert_close(model(batch.crystals, batch.graph).site, model(batch.crystals, again).site)
 
 
+def test_slopes_of_equal_lengths_are_told_apart():
+    """Lengths that are equal are told once only where no slopes are wanted; sums are held."""
+    model, crystal = small(), ex.rock_salt()
+    graph, pull = model.graph(crystal), torch.tensor([[1.0, 0.3, 0], [0, -0.5, 0.2], [0, 0, 0.4]], dtype=torch.float64)
+    energy = lambda s: model(crystal.put(cell=crystal.cell @ (torch.eye(3, dtype=torch.float64) + s * pull)), graph).site.sum()
+    s = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(energy(s), s)
+    with torch.no_grad():
+        torch.testing.assert_close(slope, (energy(1e-5) - energy(-1e-5)) / 2e-5, rtol=1e-6, atol=1e-9)
+    assert abs(float(slope)) > 1e-4
+
+
 def test_the_default_has_the_settings_of_the_paper():
     model = PotNet()
     assert (model.width, len(model.layers), len(model.far[0].centres), model.potentials, model.decay) == (256, 3, 64, (-0.801, -0.074, 0.145), 3.0)
