@@ -68,7 +68,8 @@ def told(summary: dict[str, Any]) -> list[str]:
     lines = [f"{summary['method']}; counted from {summary['background']}"]
     if summary["kind"] == "network":
         lines.append("elements that matter most: " + ", ".join(f"{r['name']} {r['mean']:+.3g}" for r in summary["elements"][:5]))
-        lines.append(f"with shuffled weights the contributions correlate by {summary['likeness_to_shuffled_weights']:.2f} (should be far from 1)")
+        if (likeness := summary["likeness_to_shuffled_weights"]) == likeness:
+            lines.append(f"with shuffled weights the contributions correlate by {likeness:.2f} (should be far from 1)")
     else:
         lines.append("columns that matter most: " + ", ".join(f"{r['name']} {r['mean_size']:.3g}" for r in summary["importance"][:5]))
         lines += [f"as a {s['kind']}, R2 {s['fidelity']:.2f}: {s['text'] if s['kind'] == 'sum' else ', '.join(s['columns'])}" for s in summary.get("surrogates", [])]

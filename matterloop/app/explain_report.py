@@ -121,15 +121,16 @@ def _network(s: dict[str, Any], rows: Sequence[dict[str, Any]], figures: dict[st
     if s.get("attention"):
         lines += ["## Where layers look", "", "A weight says where a layer looks, not what follows from it.", ""]
         for a in s["attention"]:
-            if a["kind"] == "neighbours":
-                lines.append(f"- layer {a['layer']}, neighbours: " + "; ".join(f"{b['centre']} to {b['neighbour']} {b['share']:.0%}" for b in a["between"][:8]))
+            if "between" in a:
+                lines.append(f"- layer {a['layer']}, {a['kind']}: " + "; ".join(f"{b['centre']} to {b['neighbour']} {b['share']:.0%}" for b in a["between"][:8]))
             else:
                 lines.append(f"- layer {a['layer']}, sites, against an even share: " + ", ".join(f"{e} x {v:.2f}" for e, v in sorted(a["times_even"].items(), key=lambda kv: -kv[1])[:8]))
         lines.append("")
     likeness = s.get("likeness_to_shuffled_weights", float("nan"))
     lines += ["## Checks", "", f"- By site at most {s['gap']:.1%} of the way from start to answer is not accounted for.",
               f"- With the weights of the network shuffled, the rank correlation of the sites' contributions with those above is {likeness:.2f} over {s['checked']} crystals: "
-              + ("far from 1, as it should be." if not likeness > 0.7 else "**close to 1: this explanation hardly depends on what was learnt**."), "",
+              + ("far from 1, as it should be." if likeness <= 0.7 else "**close to 1: this explanation hardly depends on what was learnt**.") if likeness == likeness else
+              f"- Whether the explanation depends on the weights was not checked: {s['checked']} crystals are too few, or all sites say the same.", "",
               "Contributions explain the model, not nature: of two elements that always come together it may credit either. Only sums over sites were ever fitted; how they are divided is the model's own.", ""]
     return lines
 

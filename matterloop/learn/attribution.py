@@ -28,7 +28,7 @@ from ..base.seeds import numpy_stream
 from ..crystal.alike import Alike, nodes_of
 from ..crystal.compositions import Compositions, atom_mean, sizes
 from ..crystal.graph import Graph, Within
-from ..crystal.segments import listening, offsets_of, runs, segment_count, segment_mean, segment_sum
+from ..crystal.segments import offsets_of, runs, segment_count, segment_mean, segment_sum
 from ..crystal.state import Crystals
 from .data import Samples
 from .entrances import entering
@@ -275,48 +275,6 @@ def _without(reading: Reading, crystals: Crystals, graph: Graph, shell: Tensor, 
         edge = runs(samples.edges[:-1][some], many)
         kept = shell[edge] != missing[begin:end].repeat_interleave(many)
         yield reading(batch.crystals, batch.graph.pick(kept))
-
-
-# attention
-
-
-@dataclass(frozen=True)
-class Attention:
-    """One softmax of a network: `weight` (rows, heads), which add up to 1 over the rows of each bin of `index` (rows,).
-
-    kind  "neighbours": edges of each atom; "sites": atoms of each crystal; "members": elements of each crystal or edges of it; "other"
-    """
-
-    kind: str
-    layer: int
-    weight: Tensor
-    index: Tensor
-
-
-@torch.no_grad()
-def attention(reading: Reading, state: State, graph: Graph | None = None) -> list[Attention]:
-    """The attention of every layer that shows its weights, in the order of the network; empty where none does.
-
-    A weight says where a layer looks, not what follows from it (S. Jain, B. C. Wallace, NAACL 2019, arXiv:1902.10186): compare with `occlusion` and `bonds`.
-    """
-    graph = reading.graph(state) if graph is None else graph
-    with listening() as heard:
-        reading(state, graph)
-    same = lambda index, other: index.shape == other.shape and torch.equal(index, other)
-    kind = lambda index: ("sites" if same(index, state.owner) else "neighbours" if same(index, graph.receivers) else
-                          "members" if same(index, graph.owner(state)) else "other")
-    return [Attention(kind(index), i, weight.reshape(len(index), -1), index) for i, (weight, index) in enumerate(heard)]
-
-
-def attention_between(crystals: Crystals, graph: Graph, found: Attention) -> dict[tuple[str, str], float]:
-    """{(centre, neighbour): share of the attention of an average atom of the one element that goes to the other}, of a map of neighbours."""
-    if found.kind != "neighbours":
-        raise BadInput(f"is attention over {found.kind}, wanted is that over neighbours", "attention_between")
-    weight, centre, other = found.weight.mean(1), crystals.species[graph.receivers], crystals.species[graph.senders]
-    kinds, of = torch.unique(torch.stack([centre, other], -1), dim=0, return_inverse=True)
-    total = segment_sum(weight, of, len(kinds))
-    of_centre = {z: float(total[kinds[:, 0] == z].sum()) for z in kinds[:, 0].tolist()}
-    return {(symbol(a), symbol(b)): float(t) / of_centre[a] for (a, b), t in zip(kinds.tolist(), total, strict=True)}
 
 
 # checks

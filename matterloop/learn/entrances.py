@@ -109,7 +109,7 @@ def entering(encoder: nn.Module, state: Crystals | Compositions, graph: Graph, c
         for hook in hooks:
             hook.remove()
     if not doorman.found:
-        raise BadInput(f"{type(encoder).__name__} does not show where atoms enter: it reads crystals as a whole and is explained as a function of a table", "entrance")
+        raise BadInput(f"{type(encoder).__name__} does not show where atoms enter: it reads crystals as a whole, and methods that leave atoms out cannot reach it", "entrance")
 
 
 def _by_number(args: tuple) -> bool:

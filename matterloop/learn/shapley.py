@@ -115,7 +115,7 @@ def shapley_of_table(function: Function, x: np.ndarray, background: np.ndarray, 
     x, background = (np.asarray(a, dtype=np.float64) for a in (x, background))
     if not len(background):
         raise BadInput("an explanation is against other rows, and there are none", "background")
-    values, base, full = [], [], []
+    values, base, full, exact = [], [], [], True
     for row in x:
         if should_stop():
             break
@@ -130,8 +130,9 @@ def shapley_of_table(function: Function, x: np.ndarray, background: np.ndarray, 
         found = shapley_values(value, len(plays), samples, numpy_stream(seed, "kernel"))
         phi = np.zeros(x.shape[1])
         phi[plays] = found.values
+        exact = exact and found.exact
         values.append(phi)
         base.append(found.base)
         full.append(found.full)
     done = len(values)
-    return Contributions("Shapley values, interventional", tuple(names), np.array(values).reshape(done, x.shape[1]), np.array(base), np.array(full), x[:done], unit)
+    return Contributions("Shapley values, interventional" + ("" if exact else f", by least squares on {samples} choices"), tuple(names), np.array(values).reshape(done, x.shape[1]), np.array(base), np.array(full), x[:done], unit)

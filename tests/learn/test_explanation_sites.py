@@ -15,6 +15,7 @@ from matterloop.crystal.compositions import Compositions
 from matterloop.crystal.graph import Within
 from matterloop.crystal.segments import segment_mean, segment_sum
 from matterloop.learn import attribution as at
+from matterloop.learn.attending import attention, attention_between
 from matterloop.learn.explanation import Reading
 from matterloop.learn.scaling import Scaling
 from matterloop.learn.targets import Features, Predictor, Target
@@ -208,14 +209,42 @@ def test_attention_adds_up_and_changes_nothing():
     r = reading("gatgnn")
     before = r(SALT)
     graph = r.graph(SALT)
-    found = at.attention(r, SALT, graph)
+    found = attention(r, SALT, graph)
     assert [a.kind for a in found] == ["neighbours", "neighbours", "sites"]
     for a in found:
         total = segment_sum(a.weight, a.index, int(a.index.max()) + 1)
         assert torch.allclose(total, torch.ones_like(total))
-    table = at.attention_between(SALT, graph, found[0])
+    table = attention_between(SALT, graph, found[0])
     assert table["Na", "Cl"] + table["Na", "Na"] == pytest.approx(1) and torch.equal(before, r(SALT))
-    assert at.attention(reading(), SALT) == []
+    assert attention(reading(), SALT) == []
+
+
+@pytest.mark.parametrize("name, kinds", [("roost", ["elements", "elements", "sites"]), ("crabnet", ["elements", "elements"])])
+def test_attention_between_elements_adds_up(name, kinds):
+    r, state = reading(name), Compositions.of(["NaCl", "Al2O3", "BaTiO3", "Fe"])
+    graph = r.graph(state)
+    found = attention(r, state, graph)
+    assert [a.kind for a in found] == kinds
+    for a in found:
+        total = segment_sum(a.weight, a.index, int(a.index.max()) + 1)
+        assert torch.allclose(total, torch.ones_like(total), atol=1e-6)
+    table = attention_between(state, graph, found[0])
+    assert table["Fe", "Fe"] == pytest.approx(1) and table["Na", "Na"] + table["Na", "Cl"] == pytest.approx(1) and ("Na", "O") not in table
+
+
+def test_dot_products_are_heard_as_they_are():
+    """Two sets of two and one members, one head of width 1: softmax of q k by hand."""
+    from torch.nn import functional as F
+
+    from matterloop.learn.attending import _Dots
+
+    q, k = torch.tensor([[1.0, 2.0], [3.0, 0.0]])[:, None, :, None], torch.tensor([[0.0, 1.0], [5.0, 0.0]])[:, None, :, None]
+    there, heard = torch.tensor([[True, True], [True, False]]), []
+    with _Dots(heard):
+        F.scaled_dot_product_attention(q, k, k, attn_mask=there[:, None, None])
+    (weight, index), = heard
+    e = math.e
+    assert weight[:, 0].tolist() == pytest.approx([1 / (1 + e), e / (1 + e), 1 / (1 + e**2), e**2 / (1 + e**2), 1.0]) and index.tolist() == [0, 0, 1, 1, 2]
 
 
 def test_shuffled_weights_are_explained_otherwise():
@@ -234,3 +263,29 @@ def test_the_predictor_is_left_as_it_was():
     at.shapley_sites(r, SALT)
     assert p.training and all(torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in p.state_dict().items())
     assert all(x.requires_grad and x.grad is None for x in p.parameters()) and not any(m._forward_hooks for m in r.predictor.modules())
+
+
+@pytest.mark.slow
+def test_a_trained_network_is_explained_by_the_planted_anions_and_by_nothing_where_labels_were_shuffled():
+    """Labels of rock salts follow from the anion alone. Elements in the network's own account: anions as planted, metals all alike."""
+    from matterloop.learn.training import train
+
+    metals, anions = (3, 11, 19, 12, 20, 38, 25, 26, 27, 28, 29, 30), (7, 8, 9, 16, 17, 34, 35, 53)
+    worth = dict(zip(anions, np.random.default_rng(0).permutation(np.linspace(-2, 2, 8)).tolist(), strict=True))
+    pairs = [(m, a) for m in metals for a in anions]
+    base = ex.Crystals.join([ex.rock_salt(p, 4.0 + 0.01 * p[0] + 0.005 * p[1])[0] for p in pairs])
+    labels = torch.tensor([worth[a] for _, a in pairs], dtype=torch.float64)
+    rows, held = np.random.default_rng(1).permutation(96), 80
+
+    def explained(y):
+        done = train("schnet", base.with_fields(whole={"y": y}, quantities={"y": Target("y").quantity}), Target("y"), {"train": rows[:held]}, calibrate=False,
+                     options={"width": 32, "blocks": 1, "radius": 4.5, "spacing": 0.3, "gamma": 5.0}, recipe={"epochs": 60})
+        test = torch.as_tensor(rows[held:])
+        found = at.shapley_sites(Reading(done.predictor.members[0].predictor), base[test])
+        total = segment_sum(found.site, found.owner * 119 + found.species, 119 * len(test)).view(len(test), 119)
+        return np.array([[float(total[i, z]) for z in pairs[j]] for i, j in enumerate(test.tolist())]), np.array([worth[pairs[j][1]] for j in test.tolist()])
+
+    shares, planted = explained(labels)
+    assert np.corrcoef(shares[:, 1], planted)[0, 1] > 0.95 and shares[:, 0].std() < 0.3 * shares[:, 1].std()
+    shares, planted = explained(labels[torch.as_tensor(np.random.default_rng(2).permutation(96))])
+    assert abs(np.corrcoef(shares[:, 1], planted)[0, 1]) < 0.6
