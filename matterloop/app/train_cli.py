@@ -179,7 +179,7 @@ def bench_run(
 ) -> None:
     """Train and test one model on one task and write the record for the board; a failure is recorded too."""
     from ..base.errors import BadInput
-    from ..bench.property_running import run, write_record
+    from ..bench.property_running import Stopped, run, write_record
     from .cli import plain, say
     from .folder import made
     from .progress import watching
@@ -194,13 +194,13 @@ def bench_run(
 
         torch.set_num_threads(threads)
     changes = options_of(recipe, "--recipe") | ({"epochs": epochs} if epochs else {})
-    with watching() as watch:
-        found = run(task, model, budget=budget, seed=seed, folds=chosen, options=options_of(set_), recipe=changes, members=members, more_data=more_data, data_dir=data_dir, work=work,
-                    command=shlex.join(["matterloop", *sys.argv[1:]]), note=say, should_stop=watch.stop)
-        stopped = watch.stop()
-    if stopped:
-        say("stopped; no record was written" + (", the same command goes on" if work else "; with --work a run can go on"))
-        raise typer.Exit(130)
+    try:
+        with watching() as watch:
+            found = run(task, model, budget=budget, seed=seed, folds=chosen, options=options_of(set_), recipe=changes, members=members, more_data=more_data, data_dir=data_dir, work=work,
+                        command=shlex.join(["matterloop", *sys.argv[1:]]), note=say, should_stop=watch.stop)
+    except Stopped as error:
+        say(str(error))
+        raise typer.Exit(130) from None
     path = write_record(found, records)
     if json_:
         typer.echo(json.dumps(plain(found), ensure_ascii=False))

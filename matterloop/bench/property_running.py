@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 import statistics
 import time
 import zlib
@@ -31,13 +32,18 @@ from ..learn.metrics import measured, metric, scores
 from ..learn.training import train, train_regressor
 from ..base.seeds import numpy_stream
 from .discovering import calibration as pace_of_machine, revision
-from .property_tasks import PropertyTask, TaskData, described, load_task
+from .property_tasks import PropertyTask, TaskData, described, load_task, property_task
 from .relaxing_sides import peak_mib
 
 FORMAT = "matterloop-board-1"
 BASELINES = ("mean",)
+_STOPPED = "stopped before the end, no record was written; with --work FOLDER the same command goes on"
 LATENCY_ROWS = 32  # crystals predicted one by one
 MOST_SAMPLES = 50_000  # test rows whose errors a record keeps one by one
+
+
+class Stopped(MatterloopError):
+    """A run was stopped before its end; nothing is written down, what was trained is kept where a folder for it was given."""
 
 
 @dataclass
@@ -64,7 +70,7 @@ def run(task: str, model: str, *, budget: float | None = None, seed: int = 0, fo
     options    of the model; recipe: fields of Recipe
     more_data  what the model learnt from besides the training rows, and how that overlaps with the test: it is then shown apart
     work       folder for states of training: a run that was stopped goes on from there
-    Missing for unknown names and NotHere for missing data are raised; whatever goes wrong in building, training or testing the model is written down as a failure.
+    Missing for unknown names, NotHere for missing data and Stopped are raised; whatever goes wrong in building, training or testing the model is written down as a failure.
     """
     held = held or load_task(task, data_dir)
     t = held.task
@@ -86,8 +92,10 @@ def run(task: str, model: str, *, budget: float | None = None, seed: int = 0, fo
             value = float(metric(t.metric).function(*measured(held.labels[one.rows], one.guess)))
             note(f"{t.name}, {model}, fold {fold}: {t.metric} {value:.4g} {record['unit']} in {sum(one.seconds.values()):.0f} s")
             if should_stop is not None and should_stop():
-                raise BadInput("was stopped before the end; the same command goes on", model)
+                raise Stopped(_STOPPED)
         record |= _measured(held, chosen, done, seed)
+    except Stopped:
+        raise
     except (MatterloopError, MemoryError, ArithmeticError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:  # a faulty model is a failed entry
         record["failed"] = f"{type(error).__name__}: {error}"[:600]
     record |= {"wall_seconds": round(time.perf_counter() - begin, 2), "peak_memory_mib": round(peak_mib(), 1), "hardware": hardware() | {"pace_seconds": pace_of_machine()}}
@@ -95,9 +103,11 @@ def run(task: str, model: str, *, budget: float | None = None, seed: int = 0, fo
 
 
 def write_record(record: Mapping[str, Any], folder: str | Path) -> Path:
-    """The record as a file of the board, named by task, model, members, seed and budget; one of the same name is replaced."""
-    extra = "".join(f"__{k}" for k, v in (("ensemble" + str(record["members"]), record["members"] > 1), (_label(record), bool(_label(record)))) if v)
-    name = f"{record['task']}__{record['model'].replace(':', '+').replace('/', '_')}{extra}__seed{record['seed']}.json"
+    """The record as a file of the board, named by task, model, what is other than usual, and seed; one of the same name is replaced."""
+    some, own = record["folds"] != list(range(record["folds_of"])), property_task(record["task"]).budget
+    extra = "".join(f"__{k}" for k, v in (("ensemble" + str(record["members"]), record["members"] > 1), (_label(record), bool(_label(record))), (
+        f"budget{record['budget_seconds']:g}", record["budget_seconds"] != own), ("folds" + "-".join(map(str, record["folds"])), some)) if v)
+    name = re.sub(r"[^A-Za-z0-9._+-]", "", f"{record['task']}__{record['model'].replace(':', '+')}{extra}__seed{record['seed']}.json")
     path = Path(folder) / name
     with replacing(path) as new:
         new.write_text(json.dumps(_plain(record), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -170,7 +180,7 @@ def _network(held: TaskData, part: Mapping[str, np.ndarray], model: str, fold: i
     found = train(model, held.inputs, held.target, part, options=options, recipe=recipe, log_scale=t.log, members=members, budget=budget, seed=seed, names=held.keys,
                   checkpoint=checkpoint, descriptor="magpie", log=told, should_stop=should_stop)
     if not found.complete:
-        raise BadInput("was stopped before the end; the same command with the same --work goes on", model)
+        raise Stopped(_STOPPED)
     test = held.inputs[part["test"]].bare()
     middle = time.perf_counter()
     found.predictor.raw(test)

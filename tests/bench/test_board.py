@@ -10,7 +10,7 @@ import torch
 from matterloop.app.board_page import figures, markdown, page, write_board
 from matterloop.base.errors import BadInput, Missing
 from matterloop.bench.board import board, entries, read_records
-from matterloop.bench.property_running import errors_of, over_folds, run, time_to_goal, write_record
+from matterloop.bench.property_running import Stopped, errors_of, over_folds, run, time_to_goal, write_record
 from matterloop.bench.property_task_table import PropertyTask
 from matterloop.bench.property_tasks import TaskData
 from matterloop.crystal.compositions import Compositions
@@ -24,7 +24,7 @@ def planted(folds: int = 2, name: str = "matbench_steels") -> TaskData:
     """Sixty compositions whose label is the share of the metal times its place in the list."""
     formulas = [f"{m}{n}{x}" for i, m in enumerate(METALS) for n, x in zip((1, 2, 3, 1, 2, 3), ANIONS, strict=True)]
     labels = torch.tensor([(i // 6) * (i % 3 + 1) / 4.0 for i in range(60)], dtype=torch.float64)
-    task = PropertyTask(name, "Planted", "matbench_v01_official_tables", "planted", "eV", "matbench_steels.json.bz2", "matbench", inputs="compositions", note="planted")
+    task = PropertyTask(name, "Planted", "matbench_v01_official_tables", "planted", "eV", "matbench_steels.json.bz2", "matbench", inputs="compositions", note="planted", budget=120.0)
     target = Target("planted", "eV")
     inputs = Compositions.of(formulas).with_fields({"planted": labels}, {"planted": target.quantity})
     keys = tuple(str(i) for i in range(60))
@@ -86,8 +86,18 @@ def test_records_of_other_settings_lie_beside_each_other(records, tmp_path):
     (tmp_path / "other.json").write_text("{}")
     found, odd = read_records(tmp_path)
     assert len(found) == 5 and "other.json" in odd[0]
+    assert write_record({**records["mean"], "folds": [1], "budget_seconds": 7.0}, tmp_path).name == "matbench_steels__mean__budget7__folds1__seed0.json"
     with pytest.raises(BadInput, match="is no folder"):
         read_records(tmp_path / "nowhere")
+
+
+def test_a_run_that_is_stopped_leaves_no_record_and_goes_on(tmp_path):
+    asked, small = [], {"width": 16, "hidden": 24, "layers": 1, "out": (16,)}
+    plan = {"held": planted(), "options": small, "recipe": {"epochs": 3}, "folds": [0], "budget": 60.0, "work": tmp_path}
+    with pytest.raises(Stopped, match="--work FOLDER"):
+        run("planted", "roost", should_stop=lambda: asked.append(1) or len(asked) > 3, **plan)
+    found = run("planted", "roost", **plan)
+    assert found["failed"] is None and found["epochs"] == 3
 
 
 def test_the_board_ranks_by_value_names_the_base_and_shows_failures(records):
