@@ -240,7 +240,10 @@ def bonds(reading: Reading, crystals: Crystals, most: int = 12) -> list[Shell]:
     length = graph.edge["length"] if "length" in graph.edge else graph.vectors(crystals).norm(dim=-1)
     ends = torch.stack([crystals.species[graph.senders], crystals.species[graph.receivers]])
     kind = graph.owner(crystals) * (MAX_Z + 1) ** 2 + ends.amin(0) * (MAX_Z + 1) + ends.amax(0)
-    seen = (length > 1e-6).nonzero()[:, 0]
+    near = length > 1e-6
+    if "infinite" in graph.edge:  # edges that stand for all images of an atom have no length of their own
+        near &= ~graph.edge["infinite"]
+    seen = near.nonzero()[:, 0]
     if not len(seen):
         raise BadInput("this encoder has no edges between atoms", "bonds")
     order = seen[torch.argsort(length[seen], stable=True)]

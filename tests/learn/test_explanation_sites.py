@@ -162,8 +162,9 @@ def test_bonds_of_a_pair_rule_are_the_pairs():
     assert shell.pair == ("Na", "Cl") and shell.length == pytest.approx(2.82) and shell.bonds == 24 and shell.value == pytest.approx(1.0)
 
 
-def test_bonds_tell_the_same_of_merged_edges_and_of_supercells():
-    r = reading("cgcnn")
+@pytest.mark.parametrize("name", ["cgcnn", "potnet"])
+def test_bonds_tell_the_same_of_merged_edges_and_of_supercells(name):
+    r = reading(name)
     one, two = at.bonds(r, SALT, most=3), at.bonds(r, SALT.repeated(1, 1, 2), most=3)
     assert [s.bonds for s in two] == [2 * s.bonds for s in one]
     assert [s.value for s in two] == pytest.approx([s.value for s in one])
@@ -263,6 +264,15 @@ def test_the_predictor_is_left_as_it_was():
     at.shapley_sites(r, SALT)
     assert p.training and all(torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in p.state_dict().items())
     assert all(x.requires_grad and x.grad is None for x in p.parameters()) and not any(m._forward_hooks for m in r.predictor.modules())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(n for n, e in built_in().items() if e.card.role == "encoder" and n != "irnet"))
+def test_every_encoder_is_explained_by_element(name):
+    r, crystals = reading(name), ex.periodic()
+    found, double = at.shapley_sites(r, crystals), at.shapley_sites(r, crystals.repeated(2, 1, 1))
+    total = lambda x: segment_sum(x.site, 2 * x.owner + (x.species == 17), 2 * len(crystals))
+    assert found.gap.abs().max() < 1e-8 * found.prediction.abs().max().clamp(min=1) and torch.allclose(total(found), total(double), rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.slow
