@@ -108,7 +108,7 @@ class CalibratedPredictor:
             return Prediction(value, blank, blank, blank, percentile, known, nearest)
         given = {"distance": None if near is None else near.distance, "spread": spread}
         low, high = self.conformal.interval(value, level, **given)
-        return Prediction(value, self.conformal.deviation(rows, **given), low, high, percentile, known, nearest, conformal=self.conformal)
+        return Prediction(value, self.conformal.deviation(value, **given), low, high, percentile, known, nearest, conformal=self.conformal)
 
     def save(self, folder: str | Path) -> Path:
         """Write the folder: the first network with reference and calibration, further ones in folders within. Errors as `Trained.save`."""
@@ -150,6 +150,10 @@ def _own_spread(member: Trained | TrainedRegressor, target: Target, inputs: Crys
     return found * values if member.predictor.scale[target.name].log else found
 
 
+def _learns_logarithm(member: Trained | TrainedRegressor) -> bool:
+    return member.log if isinstance(member, TrainedRegressor) else member.predictor.scale[member.targets[0].name].log
+
+
 @torch.no_grad()
 def pooled(member: Trained | TrainedRegressor, inputs: Crystals | Compositions) -> np.ndarray:
     """(rows, width) what the encoder makes of each crystal, or of its average atom; BadInput for a classical model, which has no encoder."""
@@ -188,4 +192,4 @@ def calibrated(members: Sequence[Trained | TrainedRegressor], inputs: Crystals |
         return bare
     value, spread = bare.mean_and_spread(bare.raw(part), part) if said is None else said
     distance = bare.nearness(part).distance if reference is not None else None
-    return replace(bare, conformal=Conformal.of(truth, value, distance=distance, spread=spread, seed=seed))
+    return replace(bare, conformal=Conformal.of(truth, value, distance=distance, spread=spread, seed=seed, logarithm=_learns_logarithm(members[0])))

@@ -65,6 +65,7 @@ class Conformal:
                "spread": in units of the model's own spread, `floor` at least
     quantiles  {level: factor}; the factor of 68.27 % makes the stated standard deviation
     rows       calibration rows
+    logarithm  intervals are of the logarithm: factors, for positive numbers over decades
     """
 
     kind: Literal["plain", "distance", "spread"]
@@ -72,15 +73,21 @@ class Conformal:
     steps: tuple[tuple[float, float], ...] = ()
     floor: float = 0.0
     rows: int = 0
+    logarithm: bool = False
 
     @staticmethod
     def of(truth: Sequence, guess: Sequence, *, distance: Sequence | None = None, spread: Sequence | None = None, kind: str = "", levels: Sequence[float] = LEVELS,
-           seed: int = 0) -> Conformal:
+           seed: int = 0, logarithm: bool = False) -> Conformal:
         """From rows that were not trained on; the kind that the data given allow, `spread` before `distance`.
 
         How error grows with distance is learnt on one half of the rows (isotonic regression) and the quantiles are taken on the other, so that they stay
-        exact. Few rows give plain intervals, see `FEWEST`. BadInput where no row has a label.
+        exact. Few rows give plain intervals, see `FEWEST`. BadInput where no row has a label, or one without a logarithm where that is asked.
         """
+        if logarithm:
+            if np.any(np.asarray(truth) <= 0) or np.any(np.asarray(guess) <= 0):
+                raise BadInput("labels and predictions that are not positive have no logarithm", "calibration")
+            spread = None if spread is None else np.asarray(spread) / guess
+            truth, guess = np.log(truth), np.log(guess)
         kind = kind or ("spread" if spread is not None else "distance" if distance is not None else "plain")
         if kind not in KINDS:
             raise Missing("kind of interval", kind, KINDS)
@@ -96,9 +103,9 @@ class Conformal:
             steps, here = _steps(basis[order[::2]], off[order[::2]]), order[1::2]
         if kind == "spread":
             floor = max(float(np.quantile(basis, 0.05)), 1e-12)
-        found = Conformal(kind, {}, steps, floor, len(truth))
+        found = Conformal(kind, {}, steps, floor, len(truth), logarithm)
         score = off[here] / found.difficulty(distance=basis[here], spread=basis[here], rows=len(here))
-        return Conformal(kind, {float(v): conformal_quantile(score, v) for v in levels}, steps, floor, len(truth))
+        return Conformal(kind, {float(v): conformal_quantile(score, v) for v in levels}, steps, floor, len(truth), logarithm)
 
     def difficulty(self, *, distance: np.ndarray | None = None, spread: np.ndarray | None = None, rows: int | None = None) -> np.ndarray:
         """(rows,) what the quantiles are multiplied by."""
@@ -117,12 +124,20 @@ class Conformal:
         guess = np.asarray(guess, dtype=np.float64)
         if level not in self.quantiles:
             raise Missing("level", str(level), [str(v) for v in self.quantiles])
-        half = self.quantiles[level] * self.difficulty(distance=distance, spread=spread, rows=len(guess))
-        return guess - half, guess + half
+        half = self._half(level, guess, distance, spread)
+        return (guess * np.exp(-half), guess * np.exp(half)) if self.logarithm else (guess - half, guess + half)
 
-    def deviation(self, rows: int, *, distance: np.ndarray | None = None, spread: np.ndarray | None = None) -> np.ndarray:
+    def deviation(self, guess: Sequence, *, distance: np.ndarray | None = None, spread: np.ndarray | None = None) -> np.ndarray:
         """(rows,) half the width of the 68.27 % interval: what is printed behind +-."""
-        return self.quantiles[0.6827] * self.difficulty(distance=distance, spread=spread, rows=rows)
+        guess = np.asarray(guess, dtype=np.float64)
+        half = self._half(0.6827, guess, distance, spread)
+        return guess * np.sinh(half) if self.logarithm else half
+
+    def _half(self, level: float, guess: np.ndarray, distance: np.ndarray | None, spread: np.ndarray | None) -> np.ndarray:
+        """Half the width, of the logarithm where that is calibrated."""
+        if self.logarithm and spread is not None:
+            spread = np.asarray(spread) / guess
+        return self.quantiles[level] * self.difficulty(distance=distance, spread=spread, rows=len(guess))
 
     def below(self, guess: Sequence, limit: float, deviation: np.ndarray) -> np.ndarray:
         """(rows,) probability that the truth lies below `limit`, errors taken as symmetric, linear between the calibrated levels; never 0 or 1.
@@ -132,7 +147,10 @@ class Conformal:
         levels = sorted(v for v, q in self.quantiles.items() if math.isfinite(q))
         if not levels or not math.isfinite(self.quantiles.get(0.6827, math.inf)):
             return np.full(len(guess), 0.5)
-        off = (limit - np.asarray(guess, dtype=np.float64)) / np.maximum(deviation / max(self.quantiles[0.6827], 1e-300), 1e-300)
+        guess = np.asarray(guess, dtype=np.float64)
+        if self.logarithm:
+            limit, guess, deviation = math.log(limit) if limit > 0 else -math.inf, np.log(guess), np.arcsinh(deviation / guess)
+        off = (limit - guess) / np.maximum(deviation / max(self.quantiles[0.6827], 1e-300), 1e-300)
         halves = [0.0, *(self.quantiles[v] for v in levels), 4 * max(self.quantiles[levels[-1]], 1e-300)]
         inside = np.interp(np.abs(off), halves, [0.0, *levels, 1 - 1 / (self.rows + 2)])
         return 0.5 + 0.5 * np.sign(off) * inside
@@ -140,14 +158,14 @@ class Conformal:
     def to_words(self) -> dict[str, Any]:
         """Plain JSON; an infinite quantile is null."""
         return {"kind": self.kind, "quantiles": {str(k): v if math.isfinite(v) else None for k, v in self.quantiles.items()}, "steps": [list(s) for s in self.steps],
-                "floor": self.floor, "rows": self.rows}
+                "floor": self.floor, "rows": self.rows, "logarithm": self.logarithm}
 
     @staticmethod
     def of_words(words: Mapping[str, Any]) -> Conformal:
         """The reverse of `to_words`; BadInput where something is missing or of the wrong kind."""
         try:
             return Conformal(words["kind"], {float(k): float("inf") if v is None else float(v) for k, v in words["quantiles"].items()},
-                             tuple((float(a), float(b)) for a, b in words["steps"]), float(words["floor"]), int(words["rows"]))
+                             tuple((float(a), float(b)) for a, b in words["steps"]), float(words["floor"]), int(words["rows"]), bool(words.get("logarithm", False)))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadInput(f"is no calibration: {type(error).__name__} {error}", "uncertainty") from None
 

@@ -94,6 +94,14 @@ def test_a_classical_model_is_kept_likewise(tmp_path):
         CalibratedPredictor.load(tmp_path)
 
 
+def test_what_is_learnt_as_a_logarithm_has_positive_intervals():
+    crystals = salts()
+    for found in (train("schnet", crystals, TARGET, ROWS, options=SMALL, recipe={"epochs": 2}, log_scale=True),
+                  train_regressor("random_forest", crystals, TARGET, ROWS, options={"trees": 10}, log_scale=True)):
+        said = found.predictor.predict(crystals)
+        assert found.predictor.conformal.logarithm and (said.low > 0).all() and (said.low < said.value).all() and said.low * said.high == pytest.approx(said.value**2)
+
+
 def test_classes_give_probabilities():
     target = Target("oxide", classes=2)
     crystals = salts()

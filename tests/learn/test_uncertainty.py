@@ -56,6 +56,25 @@ def test_intervals_cover_what_they_promise(kind):
         assert held == pytest.approx([0.9, 0.9], abs=0.04) and (high - low)[far].mean() > 2 * (high - low)[near].mean()
 
 
+def test_intervals_of_the_logarithm_are_factors():
+    guess = np.exp(RNG.normal(0, 2, 4000))
+    truth = guess * np.exp(0.3 * RNG.normal(size=4000))
+    found = u.Conformal.of(truth, guess, logarithm=True)
+    new = np.exp(RNG.normal(0, 2, 8000))
+    low, high = found.interval(new, 0.95)
+    assert low / new == pytest.approx(np.full(8000, math.exp(-0.588)), rel=0.05) and (low * high) == pytest.approx(new**2)
+    assert coverage(new * np.exp(0.3 * RNG.normal(size=8000)), low, high) == pytest.approx(0.95, abs=0.01)
+    deviation = found.deviation(new)
+    assert deviation / new == pytest.approx(np.full(8000, math.sinh(0.3)), rel=0.05)
+    assert found.below(np.array([1.0, 1.0, 1.0]), math.exp(0.3), found.deviation(np.ones(3))) == pytest.approx(0.84, abs=0.02)
+    assert (found.below(np.ones(2), -1.0, found.deviation(np.ones(2))) < 0.01).all()
+    by_spread = u.Conformal.of(truth, guess, spread=0.3 * guess, logarithm=True)
+    assert by_spread.interval(new, 0.95, spread=0.3 * new)[0] == pytest.approx(low, rel=0.03)
+    assert u.Conformal.of_words(found.to_words()) == found
+    with pytest.raises(BadInput, match="have no logarithm"):
+        u.Conformal.of([1.0, -1.0], [1.0, 1.0], logarithm=True)
+
+
 def test_few_rows_give_plain_intervals_and_infinite_ones_are_said():
     found = u.Conformal.of([1.0, 2.0, 3.0], [1.1, 2.3, 2.9], distance=[0.1, 0.2, 0.3])
     assert found.kind == "plain" and found.quantiles[0.9] == float("inf")
