@@ -7,7 +7,7 @@ For queries q_i, keys k_j, values v_j and images n of atom j at distances r_jn f
 
 which is softmax attention over pairs (i, j) with the logarithm of summed Gaussians added to the scores, and averages of radial functions b added to the
 values (T. Taniai et al., arXiv:2403.11686, eqs. 5 to 9, who let the sums run over all images; here a function c ends them smoothly). Pairs carry
-what does not depend on the image, so an image costs one exponential per head and one column of a matrix product.
+what does not depend on the image, and different distances what depends on them alone, so that an image costs one exponential per head and a sum of rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from ..crystal.alike import Nodes
 from ..crystal.graph import Graph, Within
 from ..crystal.segments import Bins, offsets_of, runs, segment_max
 from ..crystal.state import Crystals
-from .padded import Padded
 from .parts import linear
 
 
@@ -40,15 +39,15 @@ class WithinAndSelf:
 
 
 class Images:
-    """What the images of a batch have in common for all layers: pairs of atoms, squared distances, radial functions in rows of equal length.
+    """What the images of a batch have in common for all layers: pairs of atoms, squared distances, radial functions of the different distances.
 
     square   (edges, 1) r^2 in Å^2
     factor   (edges, 1) of the weights
-    radial   (atoms, most images of an atom, functions), 0 where there is none
+    radial   (kinds, functions) of the different lengths
     """
 
-    def __init__(self, owner: Tensor, edges: Nodes | Graph, length: Tensor, factor: Tensor, radial: Tensor):
-        """owner (atoms,) crystal of each atom, ascending; edges by receiver, `length` and `factor` (edges,), `radial` (edges, functions)."""
+    def __init__(self, owner: Tensor, edges: Nodes | Graph, length: Tensor, factor: Tensor, radial: Tensor, kind: Tensor):
+        """owner (atoms,) crystal of each atom, ascending; edges by receiver, `length` and `factor` (edges,); `radial` (kinds, functions), `kind` (edges,)."""
         n, many = len(owner), torch.bincount(owner)
         counts, begin = many[owner], offsets_of(many)[:-1][owner]
         first = offsets_of(counts)
@@ -57,8 +56,7 @@ class Images:
         self.of_pair = Bins(first[:-1][edges.receivers] + edges.senders - begin[edges.receivers], len(self.receivers))
         self.of_atom = Bins(edges.receivers, n)
         self.square, self.factor = length.square()[:, None], factor[:, None]
-        self.rows = Padded(self.of_atom)
-        self.radial = self.rows.lay(radial)
+        self.radial, self.of_length = radial, Bins(kind, len(radial))
 
 
 class ImageAttention(nn.Module):
@@ -98,6 +96,6 @@ class ImageAttention(nn.Module):
         pair = images.of_pair.sum(weight)
         total = images.at_receivers.sum(pair)
         plain = images.at_receivers.sum((pair[..., None] * value.unflatten(1, (heads, -1))).flatten(1)).unflatten(1, (heads, -1))
-        radial = torch.bmm(images.rows.lay(weight).mT, images.radial)  # (atoms, heads, functions)
-        placed = torch.bmm(radial.transpose(0, 1), self.radial.mT).transpose(0, 1)
+        placed = images.of_length.take(images.radial @ self.radial.flatten(0, 1).T).unflatten(1, (heads, -1)) * weight[..., None]
+        placed = images.of_atom.sum(placed.flatten(1)).unflatten(1, (heads, -1))
         return self.out(((plain + placed) / total[..., None]).flatten(1))

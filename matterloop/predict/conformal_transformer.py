@@ -96,7 +96,7 @@ class ConformalTransformer(nn.Module):
         dtype, vector = self.embed.weight.dtype, graph.vectors(crystals)
         length = vector.norm(dim=-1)
         cut, bins = cosine_cutoff(length, self.radius).to(dtype), self.expand(length.to(dtype))
-        images = Images(crystals.owner, nodes_of(graph, crystals.atoms), length.to(dtype), cut, bins)
+        images = Images(crystals.owner, nodes_of(graph, crystals.atoms), length.to(dtype), cut, bins, torch.arange(len(bins), device=bins.device))
         other = (length > 0).nonzero()[:, 0]  # an atom has no direction to itself
         unit = vector[other] / length[other, None]
         square = torch.cat([unit.square(), 2**0.5 * unit[:, [1, 0, 0]] * unit[:, [2, 2, 1]]], 1).to(dtype)

@@ -25,6 +25,7 @@ from ..crystal.alike import Alike, nodes_of
 from ..crystal.graph import Graph
 from ..crystal.state import Crystals
 from ..layers.image_attention import ImageAttention, Images, WithinAndSelf
+from ..layers.merging import merged
 from ..layers.parts import Gaussians, cosine_cutoff, embedding, linear
 from ..learn.targets import Features
 from ..represent.element_bins import WIDTH, element_bins
@@ -99,8 +100,9 @@ class Crystalformer(nn.Module):
         """Features in the dtype of the weights; lengths are taken in the dtype of the crystals."""
         nodes, length = nodes_of(graph, crystals.atoms), graph.edge["length"]
         factor = cosine_cutoff((length - (self.radius - SOFT)).clamp(min=0), SOFT) * graph.edge["count"]
-        length, factor = (t.to(self.embed.weight.dtype) for t in (length, factor))
-        images = Images(crystals.owner[nodes.first], nodes, length, factor, self.expand(length))
+        kinds, kind = merged(length, crystals.owner[graph.receivers])
+        kinds, length, factor = (t.to(self.embed.weight.dtype) for t in (kinds, length, factor))
+        images = Images(crystals.owner[nodes.first], nodes, length, factor, self.expand(kinds), kind)
         species = crystals.species[nodes.first]
         x = self.embed(species) if self.known is None else self.embed(species) + F.embedding(species, self.known(self.elements))
         for block in self.blocks:
