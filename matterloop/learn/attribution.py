@@ -339,7 +339,9 @@ def pieces(reading: Reading, state: State) -> Iterator[tuple[int, State, Graph]]
             graph = reading.graph(piece)
         except BadInput as error:
             word, _, place = error.where.partition(" ")
-            raise BadInput(error.message, f"crystal {int(place) + done}") from None if word == "crystal" and place.isdigit() else error
+            if word == "crystal" and place.isdigit():
+                raise BadInput(error.message, f"crystal {int(place) + done}") from None
+            raise
         yield done, piece, graph
         done += len(piece)
 

@@ -138,7 +138,9 @@ def train(model: str, inputs: Crystals | Compositions, target: Target, rows: Map
         samples = samples_of(inputs, first.encoder, lambda done, of: tell({"event": "graphs", "done": done, "of": of}))
     except BadInput as error:
         word, _, place = error.where.partition(" ")
-        raise BadInput(error.message, row=own_names[int(place)]) from None if word == "crystal" and place.isdigit() and len(names) else error
+        if word == "crystal" and place.isdigit() and len(own_names):
+            raise BadInput(error.message, row=own_names[int(place)]) from None
+        raise
     seconds["graphs"] = time.perf_counter() - begin
     training = Batches(samples, part["train"], plan.size, seed)
     validation = Batches(samples, part["val"], plan.size) if len(part["val"]) else None
