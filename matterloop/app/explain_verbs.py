@@ -263,6 +263,8 @@ def _against(model: CalibratedPredictor, table: Table, background) -> tuple[np.n
     if reference is not None and reference.kind.startswith("magpie") and trained.model.features == "magpie":
         points = reference.points.astype(np.float64) * reference.spread + reference.middle
         return points[:, : len(table.names)], f"{len(points)} rows that were trained on"
+    if len(np.unique(table.values, axis=0)) < 2:
+        raise BadInput("one row has nothing to be compared with, and this model did not keep the rows it learnt from; give others with --background", "explain")
     return table.values, "the rows that are explained themselves"
 
 

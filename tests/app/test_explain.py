@@ -100,6 +100,14 @@ def test_a_background_is_what_is_counted_from(place):
     assert row["answer"] == plain["answer"] and row["base"] != pytest.approx(plain["base"])
 
 
+def test_one_row_without_others_to_compare_with_is_refused(place, tmp_path):
+    train(place / "salts.csv", "halide", model="random_forest", out=tmp_path / "forest", options={"trees": 3, "features": "elements"})
+    with pytest.raises(BadInput, match="give others with --background"):
+        explain(tmp_path / "forest", [place / "new.cif"])
+    row = explain(tmp_path / "forest", [place / "new.cif"], background=[place / "salts.csv"])["rows"][0]
+    assert row["formula"] == "NaCl" and abs(row["gap"]) < 1e-9
+
+
 def test_methods_that_do_not_suit_are_refused(place):
     with pytest.raises(BadInput, match="does not suit a network"):
         explain(place / "net", [place / "new.cif"], method="kernel")
