@@ -1,4 +1,4 @@
-"""Edges of crystal graphs that the space group makes equal: one of each orbit is kept and counted, and translations are told by their class in a 2 x 2 x 2 supercell."""
+"""Edges of crystal graphs that the space group makes equal: one of each orbit is kept and counted; translations are told by their class in a supercell."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def reduced(crystals: Crystals, graph: Graph, symprec: float = 0.01) -> Graph:
                 alike[start : start + len(copies.found[i].orbits)] = start + copies.found[i].orbits
             keep, count = _shortest(plain, graph, alike, which, symmetrizer)
         graph = graph.pick(keep)
-        return Graph(*(x.to(device) for x in (graph.senders, graph.receivers, graph.shift)), {"count": count.to(device), "colour": colour[keep].to(device)}, alike.to(device))
+        senders, receivers, shift, count, colour, alike = (
+            x.to(device) for x in (graph.senders, graph.receivers, graph.shift, count, colour[keep], alike))
+        return Graph(senders, receivers, shift, {"count": count, "colour": colour}, alike)
 
 
 def _shortest(crystals: Crystals, graph: Graph, alike: Tensor, which: list[int], symmetrizer: Symmetrizer | None) -> tuple[Tensor, Tensor]:
@@ -106,7 +108,7 @@ def _labels(crystals: Crystals, graph: Graph, which: list[int], symmetrizer: Sym
     if symmetrizer is None:
         return label
     counts = symmetrizer.offsets.diff()
-    operations, first_operation, first_pair = torch.zeros(len(crystals), dtype=torch.long), torch.zeros(len(crystals), dtype=torch.long), torch.zeros(len(crystals), dtype=torch.long)
+    operations, first_operation, first_pair = torch.zeros(3, len(crystals), dtype=torch.long)
     n = crystals.counts[which]
     operations[which], first_operation[which], first_pair[which] = counts, symmetrizer.offsets[:-1], offsets_of(counts * n)[:-1]
     moved_to = symmetrizer.target + (crystals.offsets[:-1][which] - offsets_of(n)[:-1]).repeat_interleave(counts * n)

@@ -111,7 +111,7 @@ class EquivariantTransformer(nn.Module):
     def __init__(self, width: int = 128, layers: int = 6, bins: int = 32, heads: int = 8, radius: float = 5.0, seed: int = 0):
         super().__init__()
         if width % heads or layers < 1:
-            raise BadInput(f"{width} features are divided among {heads} heads, in {layers} layers; wanted a multiple, and at least one layer", "equivariant_transformer")
+            raise BadInput(f"{width} features for {heads} heads, in {layers} layers; wanted a multiple, and at least one layer", "equivariant_transformer")
         rng = torch_stream(seed, "equivariant_transformer")
         self.width, self.radius, self.graph = width, radius, Within(radius)
         self.embed, self.embed_neighbour = embedding(rng, MAX_Z + 1, width), embedding(rng, MAX_Z + 1, width)

@@ -149,7 +149,8 @@ class PotNet(nn.Module):
         length, at_length = told_once(length)
         s, at_s = told_once(s.round(decimals=12))
         every = self.far[2](self.far[:2](s.to(x))[at_s])  # normalised over all edges
-        edge = torch.cat([self.near((NEAR / length).to(x)), every[torch.empty_like(s, dtype=torch.long).index_put((at_s,), torch.arange(len(at_s), device=s.device))]])
+        one_of = torch.empty_like(s, dtype=torch.long).index_put((at_s,), torch.arange(len(at_s), device=s.device))
+        edge = torch.cat([self.near((NEAR / length).to(x)), every[one_of]])
         order, which = torch.cat([near, far]), Bins(torch.cat([at_length, at_s + len(length)]), len(edge))
         here, there = Bins(graph.receivers[order], len(x)), Bins(graph.senders[order], len(x))
         for layer in self.layers:
