@@ -26,14 +26,14 @@ class SetToVector(nn.Module):
         with torch.no_grad():
             self.gates.bias[hidden : 2 * hidden] = 1  # remember at first
 
-    def forward(self, x: Tensor, index: Tensor, size: int) -> Tensor:
-        """`index` (rows,) says to which of `size` sets a row belongs."""
-        m = self.rows(x)
+    def forward(self, x: Tensor, index: Tensor, size: int, times: Tensor) -> Tensor:
+        """`index` (rows,) says to which of `size` sets a row belongs, `times` (rows,) how often it is there."""
+        m, often = self.rows(x), times.to(x.dtype).log()[:, None]
         cell, asked = m.new_zeros(size, self.hidden), m.new_zeros(size, 2 * self.hidden)
         for _ in range(self.steps):
             write, keep, new, show = self.gates(asked).chunk(4, -1)
             cell = torch.sigmoid(keep) * cell + torch.sigmoid(write) * torch.tanh(new)
             question = torch.sigmoid(show) * torch.tanh(cell)
-            weight = segment_softmax((m * question.index_select(0, index)).sum(-1, keepdim=True), index, size)
+            weight = segment_softmax((m * question.index_select(0, index)).sum(-1, keepdim=True) + often, index, size)
             asked = torch.cat([question, segment_sum(weight * m, index, size)], -1)
         return asked

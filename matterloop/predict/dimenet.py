@@ -43,11 +43,11 @@ CARD = Card(
     summary="directional messages over distances and angles, smooth, at the cost of its edges",
     capabilities=("seed",),
     keeps=("rotation", "reflection", "translation", "permutation", "cell", "supercell"),
-    reference=9.205018517723854,
+    reference=-18.463345073716216,
     small={"width": 16, "inner": 8, "basis": 4, "out": 16, "blocks": 2, "degrees": 4, "radial": 4, "cutoff": 4.5, "dense": 1},
     differs=(
         "messages are summed over harmonics at each atom instead of over angles, which is the same sum",
-        "the last map of each output block gives `width` features, read by the predictor's head; the original gives the targets",
+        "the last map of each output block gives `width` features, and one linear map of their sum the targets; the original has one map",
         "first weights are uniform with the variance of the original's orthogonal ones",
         "the names of files stand for DimeNet++; GemNet-T is not here",
     ),
@@ -181,6 +181,10 @@ class DimeNetPP(nn.Module):
         length = step.norm(dim=-1)
         known = self._directions(step / length[:, None], length, graph, here)
         return Features(self.messages(crystals.species, length, here, there, known))
+
+    def head(self, rng: torch.Generator, outputs: int) -> nn.Module:
+        """(rows, width) to (rows, outputs), linear as the last map of the paper."""
+        return linear(rng, self.width, outputs, bias=False)
 
     def _directions(self, unit: Tensor, length: Tensor, graph: Graph, here: Bins) -> Directions:
         dtype, degree = self.messages.embed.weight.dtype, here.offsets.diff()

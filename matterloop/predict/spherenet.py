@@ -42,12 +42,12 @@ CARD = Card(
         "reflection": "torsions are counted anticlockwise, so mirror images are told apart, as the paper intends",
         "smooth": "a torsion is counted to the next neighbour in azimuth, whoever that is: it jumps when one neighbour passes another",
     },
-    reference=0.38705359146206425,
+    reference=-1.4109735924672828,
     small={"width": 16, "inner": 8, "basis": 4, "out": 16, "blocks": 2, "degrees": 3, "radial": 3, "cutoff": 4.5, "dense": 1},
     differs=(
         "neighbours within 0.01 rad of the same half-plane count as one when the next is looked for, and one on the axis as none: the original decides by rounding",
         "radial functions of degree l meet harmonics of degree l as in the paper; the original code pairs them by another order",
-        "the last map of each output block gives `width` features, read by the predictor's head; the original gives the targets",
+        "the last map of each output block gives `width` features, and one linear map of their sum the targets; the original has one map",
         "first weights are uniform with the variance of the original's orthogonal ones; the first map of an output block has no bias, as in DimeNet++",
     ),
 )
@@ -131,6 +131,10 @@ class SphereNet(nn.Module):
         length = step.norm(dim=-1)
         known = self._places(step / length[:, None], self.spherical(length), graph, here.offsets)
         return Features(self.messages(crystals.species, length, here, there, known))
+
+    def head(self, rng: torch.Generator, outputs: int) -> nn.Module:
+        """(rows, width) to (rows, outputs), linear as the last map of the paper."""
+        return linear(rng, self.width, outputs, bias=False)
 
     def _places(self, unit: Tensor, basis: Tensor, graph: Graph, offsets: Tensor) -> Places:
         dtype, degree = self.messages.embed.weight.dtype, offsets.diff()

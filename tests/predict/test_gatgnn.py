@@ -47,4 +47,4 @@ def test_features_are_those_of_the_equations():
 def test_the_default_has_the_settings_of_the_paper():
     model = GATGNN()
     assert (model.width, len(model.layers), model.layers[0].heads, len(model.expand.centres)) == (64, 3, 4, 41)
-    assert (model.graph.count, model.graph.radius) == (12, 8.0)
+    assert (model.graph.builder.count, model.graph.builder.radius) == (12, 8.0)

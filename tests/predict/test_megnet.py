@@ -55,12 +55,14 @@ def with_state(crystal, **values):
 
 
 def test_features_are_those_of_the_equations():
-    model, crystal = lively(MEGNet(**SMALL, state=("warmth", "fidelity"))), with_state(ex.low_symmetry(), warmth=0.7, fidelity=-1.2)
-    with torch.no_grad():
-        found = model(crystal, model.graph(crystal))
-    site, whole = by_hand(model, crystal, np.array([0.7, -1.2]))
-    np.testing.assert_allclose(found.site, site, rtol=1e-6)
-    np.testing.assert_allclose(found.whole[0], whole, rtol=1e-6)
+    model = lively(MEGNet(**SMALL, state=("warmth", "fidelity")))
+    for make in (ex.low_symmetry, ex.ordered_rock_salt, ex.molecule):
+        crystal = with_state(make(), warmth=0.7, fidelity=-1.2)
+        with torch.no_grad():
+            found = model(crystal, model.graph(crystal))
+        site, whole = by_hand(model, crystal, np.array([0.7, -1.2]))
+        np.testing.assert_allclose(found.site, site, rtol=1e-6)
+        np.testing.assert_allclose(found.whole[0], whole, rtol=1e-6)
 
 
 def test_the_state_decides_and_must_be_there():
@@ -94,5 +96,5 @@ def test_element_embeddings_go_from_model_to_model_and_may_be_frozen():
 
 def test_the_default_has_the_settings_of_the_paper():
     model = MEGNet()
-    assert len(model.blocks) == 3 and model.width == 32 and model.embed.weight.shape == (119, 16) and model.graph.radius == 4.0
+    assert len(model.blocks) == 3 and model.width == 32 and model.embed.weight.shape == (119, 16) and model.graph.builder.radius == 4.0
     assert len(model.expand.centres) == 100 and model.expand.gamma == 4.0 and model.atoms_read.hidden == 16 and model.atoms_read.steps == 3
