@@ -19,7 +19,8 @@ from ..crystal.composition import compositions, reduced_formula
 from ..crystal.segments import segment_sum
 from ..crystal.state import Crystals
 from ..learn.attending import attention, attention_between
-from ..learn.attribution import bonds, likeness, occlusion, randomised, shapley_sites
+from ..learn.attribution import likeness, occlusion, randomised, shapley_sites
+from ..learn.bond_attribution import bonds
 from ..learn.calibrated import CalibratedPredictor
 from ..learn.dependence import accumulated_effects, interaction, partial_dependence, permutation_importance
 from ..learn.explanation import Reading, SiteContributions, TableReading
@@ -171,20 +172,18 @@ def _checks(reading: Reading, state, how: Explain, rows: list[dict], watch: Watc
     if len(state) >= FEWEST_CHECKED:
         one, other = how.of_sites(reading, state), how.of_sites(randomised(reading, how.seed), state)
         out["likeness_to_shuffled_weights"] = likeness(one, other)
-    graph = reading.graph(state)
-    if graph.alike is None:
-        maps = []
-        for a in attention(reading, state, graph):
-            if a.kind in ("neighbours", "elements"):
-                top = sorted(attention_between(state, graph, a).items(), key=lambda kv: (kv[0][0], -kv[1]))
-                maps.append({"layer": a.layer, "kind": a.kind, "between": [{"centre": c, "neighbour": n, "share": v} for (c, n), v in top]})
-            elif a.kind == "sites":
-                kinds, of = state.species.unique(return_inverse=True)
-                even = a.weight.mean(1) * state.counts[state.owner]
-                weight = segment_sum(even, of, len(kinds)) / torch.bincount(of)
-                maps.append({"layer": a.layer, "kind": a.kind, "times_even": dict(zip(map(symbol, kinds.tolist()), weight.tolist(), strict=True))})
-        if maps:
-            out["attention"] = maps
+    graph, maps = reading.graph(state), []
+    for a in attention(reading, state, graph):
+        if a.kind in ("neighbours", "elements"):
+            top = sorted(attention_between(state, graph, a).items(), key=lambda kv: (kv[0][0], -kv[1]))
+            maps.append({"layer": a.layer, "kind": a.kind, "between": [{"centre": c, "neighbour": n, "share": v} for (c, n), v in top]})
+        elif a.kind == "sites":
+            kinds, of = state.species.unique(return_inverse=True)
+            even = a.weight.mean(1) * state.counts[state.owner]
+            weight = segment_sum(even, of, len(kinds)) / torch.bincount(of)
+            maps.append({"layer": a.layer, "kind": a.kind, "times_even": dict(zip(map(symbol, kinds.tolist()), weight.tolist(), strict=True))})
+    if maps:
+        out["attention"] = maps
     return out
 
 

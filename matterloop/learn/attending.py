@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..base.elements import symbol
 from ..base.errors import BadInput
+from ..crystal.alike import nodes_of
 from ..crystal.graph import Graph
 from ..crystal.segments import listening, segment_sum
 from ..layers.weighted_sets import dense_pairs
@@ -57,23 +58,39 @@ class _Dots(TorchFunctionMode):
 
 @torch.no_grad()
 def attention(reading: Reading, state: State, graph: Graph | None = None) -> list[Attention]:
-    """The attention of every layer that shows its weights, in the order of the network; empty where none does."""
+    """The attention of every layer that shows its weights, in the order of the network; empty where none does.
+
+    Where one atom stands for all alike, the weights of sites are divided among them, and an edge's weight is that of all edges it stands for.
+    """
     graph = reading.graph(state) if graph is None else graph
+    nodes = nodes_of(graph, len(state.species))
     with listening() as heard, _Dots(heard):
         reading(state, graph)
     pairs = _pairs(state, graph)[0] if torch.equal(graph.senders, graph.receivers) else graph.receivers[:0]
-    known = (("sites", state.owner), ("neighbours", graph.receivers), ("members", graph.owner(state)), ("elements", pairs))
-    kind = lambda index: next((word for word, other in known if len(other) and torch.equal(index, other)), "other")
-    return [Attention(kind(index), i, weight.reshape(len(index), -1), index) for i, (weight, index) in enumerate(heard)]
+    found = []
+    for i, (weight, index) in enumerate(heard):
+        weight = weight.reshape(len(index), -1)
+        same = lambda other, index=index: len(other) > 0 and torch.equal(index, other)
+        if same(state.owner[nodes.first]):
+            found.append(Attention("sites", i, (weight / nodes.copies[:, None])[nodes.of_atom], state.owner))
+        elif same(nodes.receivers):
+            found.append(Attention("neighbours", i, weight, graph.receivers))
+        else:
+            found.append(Attention("members" if same(graph.owner(state)) else "elements" if same(pairs) else "other", i, weight, index))
+    return found
 
 
 def attention_between(state: State, graph: Graph, found: Attention) -> dict[tuple[str, str], float]:
-    """{(who looks, at whom): share of the attention of the one element that goes to the other}, of neighbours or elements; BadInput for other kinds."""
+    """{(who looks, at whom): share of the attention of an average atom of the one element that goes to the other}, of neighbours or elements; BadInput for other kinds."""
     if found.kind not in ("neighbours", "elements"):
         raise BadInput(f"is attention over {found.kind}, wanted is that over neighbours or elements", "attention_between")
     here, there = (graph.receivers, graph.senders) if found.kind == "neighbours" else (graph.receivers[k] for k in _pairs(state, graph))
+    weight = found.weight.mean(1)
+    if found.kind == "neighbours":
+        nodes = nodes_of(graph, len(state.species))
+        weight = weight * nodes.copies[nodes.of_atom[here]]
     kinds, of = torch.unique(torch.stack([state.species[here], state.species[there]], -1), dim=0, return_inverse=True)
-    total = segment_sum(found.weight.mean(1), of, len(kinds))
+    total = segment_sum(weight, of, len(kinds))
     whole = segment_sum(total, kinds[:, 0], int(kinds.max()) + 1)
     return {(symbol(a), symbol(b)): float(t / whole[a]) for (a, b), t in zip(kinds.tolist(), total, strict=True)}
 

@@ -1,10 +1,9 @@
-"""What atoms, elements and bonds add to a network's answer, for any encoder; crystals keep their symmetry, supercells tell the same as cells.
+"""What atoms and elements add to a network's answer, for any encoder; crystals keep their symmetry, supercells tell the same as cells.
 
     local terms     y = sum_i e_i, or for the mean over sites y - h(p0) = sum_i (x_i - p0)/n . int_0^1 grad h(p0 + a (p - p0)) da,  p = mean x
     gradients       (x_i - x0) . grad_i f (gradient times input), or averaged on the way: int_0^1 grad_i f(x0 + a (x - x0)) da
     occlusion       f(all) - f(all without a group), the group's atoms entering as x0
     Shapley         the group's average part over all orders in which groups enter
-    bonds           f(all) - f(without one shell of edges)
 with x_i the features of a site, h the head after pooling, x0 what enters for "no atom". Groups are elements, or atoms that are alike.
 Path integrals: M. Sundararajan, A. Taly, Q. Yan, "Axiomatic attribution for deep networks", ICML 2017, arXiv:1703.01365, eq. 1 (by Gauss and Legendre, which is exact
 for polynomials, where they take Riemann sums); for a sum of players the values of R. J. Aumann, L. S. Shapley, Values of non-atomic games (1974).
@@ -22,23 +21,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..base.elements import MAX_Z, symbol
+from ..base.elements import MAX_Z
 from ..base.errors import BadInput, Missing
 from ..base.seeds import numpy_stream
-from ..crystal.alike import Alike, nodes_of
-from ..crystal.compositions import Compositions, atom_mean, sizes
+from ..crystal.alike import Alike
+from ..crystal.compositions import Compositions, atom_mean
 from ..crystal.graph import Graph, Within
 from ..crystal.segments import offsets_of, runs, segment_count, segment_mean, segment_sum
-from ..crystal.state import Crystals
 from .data import Samples
 from .entrances import entering
 from .explanation import Reading, SiteContributions, State
-from .shapley import EXACT, shapley_values
+from .shapley import shapley_values
 
 STEPS = 24  # points of a path integral
 TOGETHER = 4000  # atoms looked at together
 REACH = 5.0  # Å, of the surroundings by which atoms are alike where the encoder does not say
-GAP = 0.05  # Å between lengths of two shells
 
 
 def local_terms(reading: Reading, state: State, steps: int = STEPS) -> SiteContributions:
@@ -50,10 +47,10 @@ def local_terms(reading: Reading, state: State, steps: int = STEPS) -> SiteContr
     site, base, prediction = [], [], []
     for _, piece, graph in pieces(reading, state):
         found = reading.encoder(piece, graph)
-        target, name = reading.target, reading.target.name
+        target = reading.target
         if found.site is None or not target.extensive and found.whole is not None:
             raise BadInput("this encoder speaks of whole crystals; choose another method, such as integrated_gradients", "local terms")
-        head, scale, n = reading.predictor.heads[name], replace(reading.scale, log=False), sizes(piece)
+        head, scale = reading.predictor.heads[target.name], replace(reading.scale, log=False)
         if target.extensive:
             y = scale.inverse(head(found.site)[:, 0], replace(target, extensive=False, per="site"), piece)
             y = y * piece.amount if isinstance(piece, Compositions) else y
@@ -193,7 +190,7 @@ def _coalitions(reading: Reading, state: State, players: Players, masks: list[np
     table = torch.from_numpy(np.concatenate([np.pad(m, ((0, 0), (0, width - m.shape[1]))) for m in masks]))
     present = table[torch.arange(len(rows)).repeat_interleave(many), players.number[atom]].to(torch.float64)
     ends, found = offsets_of(many), []
-    for begin, end in _parts(many):
+    for begin, end in parts_of(many):
         batch, here = samples.batch(rows[begin:end]), present[ends[begin] : ends[end]]
 
         def change(x, of, i, here=here):
@@ -210,74 +207,6 @@ def _of_players(method: str, reading: Reading, state: State, players: Players, v
     site = torch.from_numpy(np.concatenate(values))[flat] / many[flat]
     number = lambda x: torch.tensor([float(v) for v in x], dtype=torch.float64)
     return _made(method, reading, state, site, number(base), number(prediction))
-
-
-# bonds
-
-
-@dataclass(frozen=True)
-class Shell:
-    """Edges between two elements of about one length, and what the answer would lose without them.
-
-    pair    symbols; length mean in Å; bonds pairs of atoms in the cell
-    value   in the unit of the reading
-    """
-
-    crystal: int
-    pair: tuple[str, str]
-    length: float
-    bonds: float
-    value: float
-
-
-@torch.no_grad()
-def bonds(reading: Reading, crystals: Crystals, most: int = 12) -> list[Shell]:
-    """The nearest `most` shells of each crystal, by crystal and length; all edges of a shell go at once, so that symmetry and supercells are respected.
-
-    BadInput for encoders without edges between atoms.
-    """
-    graph = reading.graph(crystals)
-    length = graph.edge["length"] if "length" in graph.edge else graph.vectors(crystals).norm(dim=-1)
-    ends = torch.stack([crystals.species[graph.senders], crystals.species[graph.receivers]])
-    kind = graph.owner(crystals) * (MAX_Z + 1) ** 2 + ends.amin(0) * (MAX_Z + 1) + ends.amax(0)
-    near = length > 1e-6
-    if "infinite" in graph.edge:  # edges that stand for all images of an atom have no length of their own
-        near &= ~graph.edge["infinite"]
-    seen = near.nonzero()[:, 0]
-    if not len(seen):
-        raise BadInput("this encoder has no edges between atoms", "bonds")
-    order = seen[torch.argsort(length[seen], stable=True)]
-    order = order[torch.argsort(kind[order], stable=True)]
-    new = torch.ones(len(order), dtype=torch.long)
-    new[1:] = ((length[order].diff() > GAP) | (kind[order].diff() != 0)).long()
-    shell = torch.full((len(graph),), -1).index_copy(0, order, new.cumsum(0) - 1)
-    size, of = int(new.sum()), shell[seen]
-    mean = segment_mean(length[seen], of, size)
-    owner = torch.zeros(size, dtype=torch.long).index_copy(0, of, graph.owner(crystals)[seen])
-    rank = torch.argsort(mean, stable=True)
-    rank = rank[torch.argsort(owner[rank], stable=True)]
-    place = torch.arange(size) - offsets_of(segment_count(owner, len(crystals)))[:-1][owner[rank]]
-    rank = rank[place < most]
-    copies = graph.edge.get("count", torch.ones(len(graph), dtype=torch.long)).to(torch.float64)
-    if graph.alike is not None:
-        nodes = nodes_of(graph, crystals.atoms)
-        copies = copies * nodes.copies[nodes.of_atom[graph.receivers]]
-    many = segment_sum(copies[seen], of, size)
-    full = reading(crystals, graph)
-    without = torch.cat([part for part in _without(reading, crystals, graph, shell, owner[rank], rank)])
-    value = full[owner[rank]] - without
-    z = torch.zeros(size, 2, dtype=torch.long).index_copy(0, of, torch.stack([ends.amin(0), ends.amax(0)], -1)[seen])
-    return [Shell(int(owner[s]), (symbol(int(z[s, 0])), symbol(int(z[s, 1]))), float(mean[s]), float(many[s]) / 2, float(v)) for s, v in zip(rank.tolist(), value, strict=True)]
-
-
-def _without(reading: Reading, crystals: Crystals, graph: Graph, shell: Tensor, rows: Tensor, missing: Tensor) -> Iterator[Tensor]:
-    samples = Samples(crystals, graph)
-    for begin, end in _parts(crystals.counts[rows]):
-        some = rows[begin:end]
-        batch, many = samples.batch(some), samples.edges.diff()[some]
-        edge = runs(samples.edges[:-1][some], many)
-        kept = shell[edge] != missing[begin:end].repeat_interleave(many)
-        yield reading(batch.crystals, batch.graph.pick(kept))
 
 
 # checks
@@ -346,7 +275,7 @@ def pieces(reading: Reading, state: State) -> Iterator[tuple[int, State, Graph]]
         done += len(piece)
 
 
-def _parts(atoms: Tensor) -> list[tuple[int, int]]:
+def parts_of(atoms: Tensor) -> list[tuple[int, int]]:
     """(begin, end) of runs of crystals with at most TOGETHER atoms, or one crystal."""
     which = (torch.cumsum(atoms, 0) - 1) // TOGETHER
     ends = [0, *(which.diff().nonzero()[:, 0] + 1).tolist(), len(atoms)]

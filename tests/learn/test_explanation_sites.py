@@ -16,6 +16,7 @@ from matterloop.crystal.graph import Within
 from matterloop.crystal.segments import segment_mean, segment_sum
 from matterloop.learn import attribution as at
 from matterloop.learn.attending import attention, attention_between
+from matterloop.learn.bond_attribution import bonds
 from matterloop.learn.explanation import Reading
 from matterloop.learn.scaling import Scaling
 from matterloop.learn.targets import Features, Predictor, Target
@@ -158,14 +159,14 @@ def test_many_groups_are_sampled_and_still_add_up():
 def test_bonds_of_a_pair_rule_are_the_pairs():
     """Every edge of rock salt to the six nearest adds 1/6 per atom: without the one shell all is gone."""
     r = planted(lambda x, c, g: segment_sum(x[g.senders][:, 1:] / 6, g.receivers, c.atoms))
-    (shell,) = at.bonds(r, SALT)
+    (shell,) = bonds(r, SALT)
     assert shell.pair == ("Na", "Cl") and shell.length == pytest.approx(2.82) and shell.bonds == 24 and shell.value == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("name", ["cgcnn", "potnet"])
 def test_bonds_tell_the_same_of_merged_edges_and_of_supercells(name):
     r = reading(name)
-    one, two = at.bonds(r, SALT, most=3), at.bonds(r, SALT.repeated(1, 1, 2), most=3)
+    one, two = bonds(r, SALT, most=3), bonds(r, SALT.repeated(1, 1, 2), most=3)
     assert [s.bonds for s in two] == [2 * s.bonds for s in one]
     assert [s.value for s in two] == pytest.approx([s.value for s in one])
     assert [(s.pair, s.bonds) for s in one] == [(("Na", "Cl"), 24), (("Na", "Na"), 24), (("Cl", "Cl"), 24)]
@@ -178,7 +179,7 @@ def test_composition_models_are_explained_by_element_and_have_no_bonds():
     assert found.species.tolist() == [11, 17, 8, 13] and found.gap.abs().max() < 1e-10
     assert torch.allclose(found.site[:2], segment_sum(at.shapley_sites(r, SALT).site, torch.tensor([0] * 4 + [1] * 4), 2), atol=1e-10)
     with pytest.raises(BadInput, match="no edges"):
-        at.bonds(r, SALT)
+        bonds(r, SALT)
 
 
 def test_an_encoder_without_an_entrance_says_so():
@@ -206,18 +207,25 @@ def test_targets_of_sites_and_with_directions_are_refused():
         reading(target=Target("moment", per="site"))
 
 
-def test_attention_adds_up_and_changes_nothing():
+@pytest.mark.parametrize("crystal", [SALT, ex.low_symmetry()], ids=["rock salt", "no symmetry"])
+def test_attention_adds_up_and_changes_nothing(crystal):
     r = reading("gatgnn")
-    before = r(SALT)
-    graph = r.graph(SALT)
-    found = attention(r, SALT, graph)
-    assert [a.kind for a in found] == ["neighbours", "neighbours", "sites"]
+    before, graph = r(crystal), r.graph(crystal)
+    found = attention(r, crystal, graph)
+    assert [a.kind for a in found] == ["neighbours", "neighbours", "sites"] and torch.equal(before, r(crystal))
     for a in found:
         total = segment_sum(a.weight, a.index, int(a.index.max()) + 1)
-        assert torch.allclose(total, torch.ones_like(total))
-    table = attention_between(SALT, graph, found[0])
-    assert table["Na", "Cl"] + table["Na", "Na"] == pytest.approx(1) and torch.equal(before, r(SALT))
-    assert attention(reading(), SALT) == []
+        assert torch.allclose(total[a.index.unique()], torch.ones_like(total[a.index.unique()]))
+    table = attention_between(crystal, graph, found[0])
+    assert table["Na", "Cl"] + table["Na", "Na"] == pytest.approx(1)
+    assert attention(reading(), crystal) == []
+
+
+def test_attention_tells_the_same_of_a_supercell():
+    r, double = reading("gatgnn"), SALT.repeated(2, 1, 1)
+    one, two = (attention(r, c, r.graph(c)) for c in (SALT, double))
+    assert one[2].weight.shape == (8, 1) and torch.allclose(two[2].weight.sort(0).values, torch.cat([one[2].weight / 2] * 2).sort(0).values)
+    assert attention_between(double, r.graph(double), two[0]) == pytest.approx(attention_between(SALT, r.graph(SALT), one[0]))
 
 
 @pytest.mark.parametrize("name, kinds", [("roost", ["elements", "elements", "sites"]), ("crabnet", ["elements", "elements"])])
