@@ -49,7 +49,7 @@ CARD = Card(
         "messages are summed over harmonics at each atom instead of over angles, which is the same sum",
         "the last map of each output block gives `width` features, and one linear map of their sum the targets; the original has one map",
         "first weights are uniform with the variance of the original's orthogonal ones",
-        "the names of files stand for DimeNet++; GemNet-T is not here",
+        "GemNet-T, of the same line, is not here",
     ),
 )
 
