@@ -52,7 +52,7 @@ def train(
     kind: Annotated[str, typer.Option(help="of the target: number, class, auto")] = "auto",
     log: Annotated[bool, typer.Option("--log", help="learn the logarithm: for positive values over decades")] = False,
     width: Annotated[bool, typer.Option("--width", help="a network learns a standard deviation with each value")] = False,
-    distance: Annotated[str, typer.Option(help="by what kinds of crystal are told apart: magpie, magpie+crystal_nn, or features (the network's own, fast)")] = "",
+    distance: Annotated[str, typer.Option(help="by what kinds of crystal are told apart: magpie, magpie+crystal_nn, or features (the network's own); chosen by the model if absent")] = "",
     set_: Options = None,
     seed: int = 0,
     max_atoms: Annotated[int, typer.Option("--max-atoms", min=1, help="most atoms of one structure")] = 500,

@@ -44,7 +44,7 @@ def report(result: Mapping[str, Any], settings: Mapping[str, Any], found: Traini
     if not table.classes:
         lines += ["![prediction against label](parity.svg)", ""]
     lines += ["## Can it be trusted?", "",
-              "A crystal is *known* if it lies no farther from its five nearest training rows than 90 % of these lie from each other, at the *edge* up to 99 %, and *unknown* beyond; errors tend to be "
+              "A crystal is *known* if it lies no farther from its five nearest training rows than 90 % of these lie from each other, at the *edge* up to 99 %, and *unknown* beyond or with an element that was never trained on; errors tend to be "
               "larger there. Stated deviations are conformal: they were set on the validation rows, which also stopped the training.", "",
               "Tested materials that were trained on too:", "", *(f"- {x}" for x in result.get("leaks", [])), ""]
     if result["errors"]:

@@ -65,7 +65,7 @@ def train(source: str | Path, target: str, *, model: str = "", out: str | Path |
     split    formula, random, prototype, cluster, time:COLUMN, element:SYMBOL, or a file that an earlier training wrote
     skip_bad leave out rows that cannot be used, else they are an error
     epochs, minutes  of training, at most; members of an ensemble; log_scale: learn the logarithm; width: networks learn a standard deviation with each value
-    distance  by what kinds of crystal are told apart: magpie, magpie+crystal_nn, or features (the network's own, fast); chosen by the data if empty
+    distance  by what kinds of crystal are told apart: magpie, magpie+crystal_nn, or features (the network's own); chosen by the model if empty
     Returns a dict: folder, finished, model, rows, scores, calibration, known, leaks, errors, command to go on where it was stopped.
     """
     folder = Path(out) if out is not None else default_folder(str(source), target)

@@ -25,7 +25,7 @@ from ..archive.files import replacing
 from ..base.errors import BadInput, MatterloopError
 from ..base.machine import hardware, versions
 from ..base.registry import find
-from ..learn.calibrated import LEVEL
+from ..learn.calibrated import FEATURES, LEVEL
 from ..learn.calibration import calibration, coverage, ece
 from ..learn.intervals import RESAMPLES
 from ..learn.metrics import measured, metric, scores
@@ -38,7 +38,7 @@ from .relaxing_sides import peak_mib
 FORMAT = "matterloop-board-1"
 BASELINES = ("mean",)
 _STOPPED = "stopped before the end, no record was written; with --work FOLDER the same command goes on"
-DESCRIPTOR = "magpie"  # by which known and unknown rows are told apart; the same and cheap for all models
+DESCRIPTOR = "magpie"  # by which classical models tell known and unknown rows apart; networks do by their own features
 LATENCY_ROWS = 32  # crystals predicted one by one
 MOST_SAMPLES = 50_000  # test rows whose errors a record keeps one by one
 
@@ -179,7 +179,7 @@ def _network(held: TaskData, part: Mapping[str, np.ndarray], model: str, fold: i
 
     checkpoint = None if work is None else Path(work) / f"{t.name}__{model.replace(':', '+')}__{seed}__{fold}"
     found = train(model, held.inputs, held.target, part, options=options, recipe=recipe, log_scale=t.log, members=members, budget=budget, seed=seed, names=held.keys,
-                  checkpoint=checkpoint, descriptor=DESCRIPTOR, log=told, should_stop=should_stop)
+                  checkpoint=checkpoint, descriptor=FEATURES, log=told, should_stop=should_stop)
     if not found.complete:
         raise Stopped(_STOPPED)
     test = held.inputs[part["test"]].bare()
@@ -198,7 +198,7 @@ def _network(held: TaskData, part: Mapping[str, np.ndarray], model: str, fold: i
         "parameters": found.parameters * members, "recipe": asdict(found.recipe), "forward_per_second": found.speed.forward, "backward_per_second": found.speed.backward,
         "training_per_second": found.speed.training, "inference_per_second": len(test) / (end - middle), "latency_seconds": latency,
         "seconds_per_epoch": statistics.median(row["seconds"] for row in epochs), "best_epoch": [c.best for c in courses], "stopped": [c.stopped for c in courses],
-        "interval_kind": found.predictor.conformal.kind if found.predictor.conformal else None}
+        "descriptor": FEATURES, "interval_kind": found.predictor.conformal.kind if found.predictor.conformal else None}
     return Fold(part["test"], said.value, dict(found.seconds) | {"inference": end - middle, "all": time.perf_counter() - begin}, said.low, said.high, said.deviation, said.known,
                 facts, [{"epoch": r["epoch"], "seconds": r["seconds"], "score": next(iter(r.get("errors", {}).values()), None)} for r in courses[0].history])
 
@@ -275,7 +275,7 @@ def _trust(held: TaskData, done: list[Fold]) -> dict[str, Any]:
     if all(f.known for f in done):
         words = np.array([w for f in done for w in f.known])
         has = ~np.isnan(truth)
-        out["known"] = {"by": DESCRIPTOR}
+        out["known"] = {"by": done[0].facts.get("descriptor", DESCRIPTOR)}
         for w in ("known", "edge", "unknown"):
             rows = has & (words == w)
             if rows.any():

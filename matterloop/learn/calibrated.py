@@ -81,7 +81,7 @@ class CalibratedPredictor:
         """How near the training rows are; BadInput where there is no reference."""
         if self.reference is None:
             raise BadInput("this predictor was kept without its training rows", "distance")
-        return self.reference.of_blocks([pooled(self.members[0], inputs)]) if self.reference.kind == FEATURES else self.reference.nearness(inputs)
+        return self.reference.nearness(inputs, [pooled(self.members[0], inputs)] if self.reference.kind == FEATURES else None)
 
     def mean_and_spread(self, raw: np.ndarray, inputs: Crystals | Compositions) -> tuple[np.ndarray, np.ndarray | None]:
         """(rows,) value, and its standard deviation after what the members state themselves and how far they differ; None where they do neither."""
@@ -171,14 +171,17 @@ def calibrated(members: Sequence[Trained | TrainedRegressor], inputs: Crystals |
     """A predictor calibrated on the rows `held`, which were not trained on, with the training rows as reference.
 
     inputs     all rows, with labels as a field; `names` of all rows
-    descriptor  of the rows for distances: one of distance.DESCRIPTORS, or "features" for those of the first network; composition and structure if empty
+    descriptor  of the rows for distances: one of distance.DESCRIPTORS, or "features" for those of the first network; if empty "features" of a network,
+                composition and structure for a classical model
     said       (values or probabilities, spreads) that models which were not trained on them gave the rows `held`; the members are asked if absent
     """
     target = members[0].targets[0]
     train, held = (torch.as_tensor(np.asarray(x), dtype=torch.long) for x in (train, held))
     reference = None
     if len(train) >= 3:
-        reference = Reference.of([pooled(members[0], inputs[train])], FEATURES, seed=seed) if descriptor == FEATURES else Reference.train(inputs[train], descriptor, seed)
+        descriptor = descriptor or ("" if isinstance(members[0], TrainedRegressor) else FEATURES)
+        own_features = lambda: Reference.of([pooled(members[0], inputs[train])], FEATURES, seed=seed).with_elements(inputs[train])
+        reference = own_features() if descriptor == FEATURES else Reference.train(inputs[train], descriptor, seed)
     own = tuple(str(names[i]) for i in train.tolist()) if len(names) else ()
     bare = CalibratedPredictor(tuple(members), reference, None, own)
     if not len(held):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,7 @@ class Reference:
     middle, spread  (columns,) of the descriptor; points (rows, columns) float32
     own             (rows,) distances of the training rows without themselves, ascending
     rows            (rows,) their numbers among those that were given
+    elements        (119,) whether an element stood in a training row; a row with one that did not is as far as can be
     """
 
     kind: str
@@ -91,6 +92,7 @@ class Reference:
     own: np.ndarray
     rows: np.ndarray
     neighbours: int = NEIGHBOURS
+    elements: np.ndarray = field(default_factory=lambda: np.ones(MAX_Z + 1, dtype=bool))
 
     @staticmethod
     def of(blocks: Sequence[np.ndarray], kind: str = "features", *, neighbours: int = NEIGHBOURS, seed: int = 0) -> Reference:
@@ -119,11 +121,17 @@ class Reference:
     def train(inputs: Crystals | Compositions, kind: str = "", seed: int = 0) -> Reference:
         """Of the training rows, described by composition, and by structure where they have one."""
         kind = kind or ("magpie+crystal_nn" if isinstance(inputs, Crystals) else "magpie")
-        return Reference.of(describe(inputs, kind), kind, seed=seed)
+        return Reference.of(describe(inputs, kind), kind, seed=seed).with_elements(inputs)
 
-    def nearness(self, inputs: Crystals | Compositions) -> Nearness:
-        """How near crystals or compositions are."""
-        return self.of_blocks(describe(inputs, self.kind))
+    def with_elements(self, inputs: Crystals | Compositions) -> Reference:
+        """Copy that knows the elements of the training rows."""
+        return replace(self, elements=(counts_of(inputs) > 0).any(0))
+
+    def nearness(self, inputs: Crystals | Compositions, blocks: Sequence[np.ndarray] | None = None) -> Nearness:
+        """How near crystals or compositions are; `blocks` of the descriptor where it is not one of `DESCRIPTORS`."""
+        found = self.of_blocks(describe(inputs, self.kind) if blocks is None else blocks)
+        new = (counts_of(inputs)[:, ~self.elements] > 0).any(1)
+        return replace(found, distance=np.where(new, np.maximum(found.distance, self.own[-1]), found.distance), percentile=np.where(new, 100.0, found.percentile))
 
     def of_blocks(self, blocks: Sequence[np.ndarray]) -> Nearness:
         """How near rows with these descriptor blocks are; the percentile is the share of training rows whose own distance is smaller, times 100."""
@@ -154,7 +162,7 @@ class Reference:
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Everything but kind and neighbours."""
-        return {name: torch.from_numpy(np.ascontiguousarray(getattr(self, name))) for name in ARRAYS}
+        return {name: torch.from_numpy(np.ascontiguousarray(getattr(self, name))) for name in ARRAYS} | {"elements": torch.from_numpy(self.elements.astype(np.uint8))}
 
     def to_words(self) -> dict[str, Any]:
         return {"kind": self.kind, "neighbours": self.neighbours}
@@ -162,7 +170,8 @@ class Reference:
     @staticmethod
     def of_file(tensors: Mapping[str, Tensor], words: Mapping[str, Any]) -> Reference:
         """The reverse of `to_tensors` and `to_words`."""
-        return Reference(str(words["kind"]), *(tensors[n].numpy() for n in ARRAYS), int(words["neighbours"]))
+        elements = tensors["elements"].numpy().astype(bool) if "elements" in tensors else np.ones(MAX_Z + 1, dtype=bool)
+        return Reference(str(words["kind"]), *(tensors[n].numpy() for n in ARRAYS), int(words["neighbours"]), elements)
 
 
 def _scaled(x: np.ndarray, middle: np.ndarray, spread: np.ndarray) -> np.ndarray:

@@ -59,7 +59,7 @@ def test_a_record_of_a_network_says_what_it_cost(records):
         assert r[key] > 0, key
     assert 1 / r["training_per_second"] >= 1 / r["forward_per_second"]
     assert {"commit", "changed"} <= set(r["revision"]) and r["hardware"]["cores"] and r["versions"]["torch"] and r["data"]["digest"] == planted().split.data
-    assert r["known"].pop("by") == "magpie" and sum(w["rows"] for w in r["known"].values()) == 60
+    assert r["known"].pop("by") == "features" and sum(w["rows"] for w in r["known"].values()) == 60
 
 
 def test_errors_are_kept_row_by_row(records):

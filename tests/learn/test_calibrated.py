@@ -55,14 +55,14 @@ def test_a_kind_that_was_not_trained_on_is_unknown():
 
 def test_distances_by_the_networks_own_features(tmp_path):
     crystals = salts()
-    found = train("schnet", crystals, TARGET, ROWS, options=SMALL, recipe={"epochs": 2}, names=NAMES, descriptor="features")
+    found = train("schnet", crystals, TARGET, ROWS, options=SMALL, recipe={"epochs": 2}, names=NAMES)
     encoder = found.predictor.members[0].predictor.encoder
     with torch.no_grad():
         site = encoder(crystals, encoder.graph(crystals)).site.double().numpy()
     assert pooled(found.predictor.members[0], crystals) == pytest.approx(site.reshape(64, 2, -1).mean(1), rel=1e-5, abs=1e-7)
     alloy = Crystals.of([[0, 0, 0]], [92], 3.0 * np.eye(3))
     again = CalibratedPredictor.load(found.predictor.save(tmp_path))
-    assert again.predict(alloy).known != ("known",) and again.predict(crystals[:3]).nearest == ("salt0", "salt1", "salt2")
+    assert again.predict(alloy).known == ("unknown",) and again.predict(crystals[:3]).nearest == ("salt0", "salt1", "salt2")
     with pytest.raises(BadInput, match="has no features of its own"):
         train_regressor("random_forest", crystals, TARGET, ROWS, options={"trees": 5}, descriptor="features")
 

@@ -59,12 +59,20 @@ def test_it_survives_a_file():
         Reference.of([b[:2] for b in BLOCKS])
 
 
+def test_an_element_that_was_never_seen_is_as_far_as_can_be():
+    train = Compositions.of([f"{a}{n}O" for a in ("Li", "Na", "K", "Rb") for n in (1, 2, 3)])
+    ref = Reference.of([np.ones((12, 2)) + np.arange(12)[:, None]], "features").with_elements(train)
+    for one in (ref, Reference.of_file(ref.to_tensors(), ref.to_words())):
+        found = one.nearness(Compositions.of(["LiO", "CsO"]), [np.full((2, 2), 3.0)])
+        assert found.words == ["known", "unknown"] and found.percentile[1] == 100 and found.distance[1] >= ref.own[-1] > found.distance[0]
+
+
 def test_oxides_are_known_to_oxides_and_an_alloy_is_not():
     oxides = Compositions.of([f"{a}{n}O{m}" for a in ("Li", "Na", "K", "Mg", "Ca", "Sr", "Ti", "Zr", "Fe", "Ni") for n, m in ((1, 1), (2, 1), (2, 3), (1, 2))])
     ref = Reference.train(oxides)
-    found = ref.nearness(Compositions.of(["Rb2O", "CoO", "U3Pt"]))
-    assert found.words[2] == "unknown" and found.words[1] == "known"
-    assert found.percentile[2] == 100 > found.percentile[1]
+    found = ref.nearness(Compositions.of(["Rb2O", "Fe3O4", "U3Pt"]))
+    assert found.words == ["unknown", "known", "unknown"]  # rubidium was never seen
+    assert found.percentile[2] == 100 > found.percentile[1] and found.distance[2] > found.distance[1]
 
 
 def test_another_coordination_is_farther_than_another_size():
