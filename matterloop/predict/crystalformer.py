@@ -9,7 +9,8 @@ encoding", International Conference on Learning Representations 2024, arXiv:2403
     x <- x + W y;  x <- x + W2 gelu(W1 x)                                    no normalisation; first weights scaled as in X. S. Huang et al., ICML 2020
 
 The paper's training: mean absolute error, AdamW (b1 0.9, b2 0.98, decay 1e-5), rate 5e-4 sqrt(4000 / (4000 + step)), batches of 128, gradients clipped
-to norm 1, 500 epochs, weights averaged over the last 50; the head is one hidden layer of 128.
+to norm 1, 500 epochs, weights averaged over the last 50; the head is one hidden layer of 128. On some thousand crystals the preset "light", which is also
+told the properties of elements, learns several times faster; it takes a rate of 4e-3 in batches of 64, where twice that diverges.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ CARD = Card(
     summary="attention to all periodic images with weights that decay as learnt Gaussians of distance",
     capabilities=("seed",),
     keeps=("rotation", "reflection", "translation", "permutation", "cell", "supercell"),
+    presets={"known": {"elements": "bins"}, "light": {"width": 64, "blocks": 2, "heads": 4, "hidden": 256, "elements": "bins"}},
     reference=0.11397517643000547,
     small={"width": 32, "blocks": 2, "heads": 4, "hidden": 64},
     differs=(
