@@ -112,7 +112,8 @@ def original_matgl(options, data):
         structures.append(Structure(Lattice(cell), [int(z) for z in data["species"][begin : begin + n]], data["frac"][begin : begin + n]))
         begin += n
     model = M3GNet(element_types=DEFAULT_ELEMENTS, is_intensive=True) if options.model == "m3gnet" else MEGNet(element_types=DEFAULT_ELEMENTS)
-    converter = Structure2Graph(element_types=DEFAULT_ELEMENTS, cutoff=5.0)
+    cutoff = 5.0 if options.model == "m3gnet" else 4.0  # Å, as in ours and in the papers
+    converter = Structure2Graph(element_types=DEFAULT_ELEMENTS, cutoff=cutoff)
     dataset = MGLDataset(structures=structures, labels={"y": [float(y) for y in data["y"]]}, converter=converter, save_cache=False)
     loader = torch.utils.data.DataLoader(dataset, batch_size=options.size, shuffle=True, collate_fn=collate_fn_graph)
 
