@@ -38,7 +38,7 @@ class WeightedNorm(nn.Module):
             return self.running_mean, (self.running_var + self.eps).rsqrt(), False
         with torch.no_grad():
             mean = share @ x
-            var = ((share @ x.square()) - mean.square()).clamp(min=0)
+            var = share @ (x - mean).square_()
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * many / (many - 1), self.momentum)
         return mean, (var + self.eps).rsqrt(), True

@@ -64,7 +64,7 @@ class CGCNN(nn.Module):
         rng = torch_stream(seed, "cgcnn")
         self.width, self.hidden, self.layers = width, hidden, layers
         self.graph = Alike(Nearest(neighbours, radius, fewer=True))
-        self.register_buffer("elements", torch.tensor(element_bins()), persistent=False)
+        self.register_buffer("elements", torch.tensor(element_bins()))  # kept with the weights, which go with these very numbers
         self.embed = linear(rng, WIDTH, width)
         bins = round(radius / step) + 1
         self.expand = Gaussians(0.0, radius, bins, 1 / step**2)
