@@ -160,6 +160,26 @@ def bench_tasks(json_: Annotated[bool, typer.Option("--json", help="one JSON obj
     emit([asdict(t) | {"seconds": t.budget} for t in PROPERTY_TASKS], json_, ("name", "title", "unit", "metric", "inputs", "split", "seconds"))
 
 
+def bench_leaks(task: Annotated[str, typer.Argument(help="see `matterloop bench tasks`")], fold: int = 0, data_dir: Data = None,
+                json_: Annotated[bool, typer.Option("--json", help="one JSON object per rung on standard output")] = False) -> None:
+    """Tested materials that were trained on: same formula, space group, Wyckoff gene, same crystal for StructureMatcher; counts and which."""
+    from ..bench.property_tasks import load_task
+    from ..crystal.state import Crystals
+    from ..learn.distance import counts_of
+    from ..learn.leaks import composition_leaks, crystal_leaks, told
+    from .cli import emit
+
+    held = load_task(task, data_dir)
+    part = held.part(fold)
+    train, test = held.inputs[part["train"]].bare(), held.inputs[part["test"]].bare()
+    found = crystal_leaks(train, test) if isinstance(train, Crystals) else {"formula": composition_leaks(counts_of(train), counts_of(test))}
+    names = [[held.keys[i] for i in part[k]] for k in ("train", "test")]
+    if json_:
+        emit([{"rung": k, "rows": x.count, "of": x.whole, "share": x.share, "pairs": [(names[1][i], names[0][j]) for i, j in x.pairs]} for k, x in found.items()], True)
+    else:
+        typer.echo("\n".join(told(found, *names)))
+
+
 def bench_run(
     task: Annotated[str, typer.Argument(help="see `matterloop bench tasks`")],
     model: Annotated[str, typer.Argument(help="mean, or an encoder or a classical model by name, with :PRESET where wanted")],
@@ -245,5 +265,6 @@ def register(app: typer.Typer, bench: typer.Typer) -> None:
     app.command("train")(train)
     app.command("predict")(predict)
     bench.command("tasks")(bench_tasks)
+    bench.command("leaks")(bench_leaks)
     bench.command("run")(bench_run)
     bench.command("board")(bench_board)

@@ -56,3 +56,13 @@ def test_factors_and_times(data_dir):
     year = load_frame("mpts52_val_test", "val.csv.gz", data_dir=data_dir).set_index("material_id").year
     newest = {name: year.loc[[held.keys[i] for i in rows]] for name, rows in held.part().items()}
     assert newest["train"].max() < newest["val"].min() and newest["val"].max() < newest["test"].min()
+
+
+@pytest.mark.data
+def test_leaks_of_a_task_are_told_by_the_command_line(data_dir):
+    from typer.testing import CliRunner
+
+    from matterloop.app.cli import app
+
+    said = CliRunner().invoke(app, ["bench", "leaks", "matbench_steels", "--data-dir", str(data_dir)])
+    assert said.exit_code == 0 and "same reduced formula: " in said.stdout and " of 63 tested rows" in said.stdout
