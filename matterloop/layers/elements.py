@@ -18,10 +18,5 @@ class ElementLinear(nn.Module):
         self.register_buffer("vectors", vectors)
         self.map = linear(rng, vectors.shape[1], width, bias)
 
-    @property
-    def weight(self) -> Tensor:
-        """Of the map, (width, numbers)."""
-        return self.map.weight
-
     def forward(self, species: Tensor) -> Tensor:
         return self.map(self.vectors.index_select(0, species))
