@@ -39,9 +39,10 @@ CARD = Card(
     differs=(
         "all neighbours as near as the twelfth are kept; the code takes twelve of them in the order in which they were listed, so that equal crystals differ",
         "an atom with fewer than twelve neighbours within 8 Å keeps those it has; the code fills up with the first atom of the crystal at 9 Å",
-        "the bins of element properties are filled from the tables of Magpie: of 92 bins those of groups, periods, blocks, ionisation energies and nearly all valence electrons agree with the "
-        "code's table, electronegativity, electron affinity and volume for four elements of five, radii (Cordero's) for two of five",
+        "the bins of element properties are filled from the tables of Magpie: those of groups, periods, blocks, ionisation energies and nearly all valence "
+        "electrons agree with the code's table, electronegativity, electron affinity and volume for four elements of five, radii (Cordero's) for two of five",
         "no bias before batch normalisation, which would take it away",
+        "no dropout before the last layer where classes are predicted",
         "first weights are drawn after Glorot for all layers; the code takes torch's own",
         "an atom or edge that symmetry repeats is computed once and counted as often as it occurs: the same numbers, less work",
     ),
