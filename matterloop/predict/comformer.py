@@ -13,7 +13,6 @@ both ends, and those to an atom's own copies at the frame's vectors.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -27,9 +26,10 @@ from ..crystal.graph import Graph, Nearest
 from ..crystal.segments import Bins, offsets_of, runs, segment_count, segment_sum
 from ..crystal.state import Crystals
 from ..crystal.translations import translations
+from ..layers.gated_triples import Gate
 from ..layers.merging import merged
 from ..layers.normal import BatchNorm
-from ..layers.parts import Gaussians, linear, perceptron
+from ..layers.parts import Gaussians, linear
 from ..learn.targets import Features
 from ..represent.element_bins import WIDTH, element_bins
 
@@ -81,30 +81,6 @@ class NearestAndFrame:
         graph, (_, at) = united(Nearest(self.count, self.radius, fewer=True)(crystals), copies)
         place = torch.zeros(len(graph), 3, dtype=torch.float64).index_put((at, found.place[row]), found.weight[row])
         return Graph(graph.senders, graph.receivers, graph.shift, {"place": place})
-
-
-class Gate(nn.Module):
-    """m(q, k, v) of the module's docstring, where k and v are three vectors in a row each: given by what each gives to the first layers of K and M."""
-
-    def __init__(self, rng, width: int):
-        super().__init__()
-        self.keys, self.values = (perceptron(rng, 3 * width, width, width, activation=nn.SiLU) for _ in range(2))
-        self.norm = BatchNorm(width)
-
-    def part(self, n: int, key: Tensor, value: Tensor) -> Tensor:
-        """(rows, 2 width) of the n-th vectors `key` and `value` (rows, width)."""
-        cut = slice(n * key.shape[1], (n + 1) * key.shape[1])
-        return torch.cat([F.linear(t, m[0].weight[:, cut], None if n else m[0].bias) for m, t in ((self.keys, key), (self.values, value))], -1)
-
-    def last(self, layer: nn.Linear, e: Tensor) -> Tensor:
-        """(rows, 2 width) of the third vectors layer(e), without making them."""
-        both = torch.cat([m[0].weight[:, 2 * layer.out_features :] for m in (self.keys, self.values)])
-        return F.linear(e, both @ layer.weight, None if layer.bias is None else both @ layer.bias)
-
-    def forward(self, query: Tensor, total: Tensor) -> Tensor:
-        """query (rows, width), sum of the parts (rows, 2 width): messages (rows, width)."""
-        key, value = F.silu(total).chunk(2, 1)
-        return self.values[2](value) * torch.sigmoid(self.norm(query * self.keys[2](key) / math.sqrt(query.shape[1])))
 
 
 class NodeAttention(nn.Module):
