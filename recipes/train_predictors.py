@@ -1,6 +1,7 @@
 """Train the predictors of properties that ship, and write them into the package.
 
     python recipes/train_predictors.py train bulk_modulus [--budget 900] [--model cgcnn] [--members 2]      goes on from runs/predictors/NAME
+    python recipes/train_predictors.py calibrate bulk_modulus                                              uncertainty, distances and figures again, without training
     python recipes/train_predictors.py write bulk_modulus                                                  folder and card into matterloop/shipped
     python recipes/train_predictors.py list
 
@@ -25,7 +26,7 @@ from matterloop.archive.sources import data_path, source
 from matterloop.bench.property_tasks import load_task
 from matterloop.crystal.formats import read_table, read_text_of
 from matterloop.crystal.state import Crystals
-from matterloop.learn.calibrated import CalibratedPredictor
+from matterloop.learn.calibrated import CalibratedPredictor, calibrated
 from matterloop.learn.metrics import scores
 from matterloop.learn.splits import draw
 from matterloop.learn.targets import Target, labelled
@@ -149,7 +150,7 @@ def measured(plan: Plan, found: CalibratedPredictor, inputs: Crystals, labels: n
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=["train", "write", "list"])
+    parser.add_argument("verb", choices=["train", "calibrate", "write", "list"])
     parser.add_argument("names", nargs="*", default=list(PLANS))
     parser.add_argument("--model", default="cgcnn")
     parser.add_argument("--members", type=int, default=1)
@@ -164,13 +165,21 @@ def main():
         plan, work = PLANS[name], RUNS / name
         if args.verb == "list":
             print(name, "shipped" if (SHIPPED / f"predictor_{name}").exists() else "trained" if (work / "figures.json").exists() else "to do")
-        elif args.verb == "train" and not (work / "figures.json").exists():
+        elif args.verb == "calibrate" or args.verb == "train" and not (work / "figures.json").exists():
             begin = time.process_time()
             crystals, keys, labels, fixed = plan.read()
             y = torch.tensor(labels, dtype=torch.long if plan.target.classes else torch.float64)
             rows = rows_of(crystals, keys, fixed, args.seed)
             inputs = labelled(crystals, {plan.target: y})
             print(name, {k: len(v) for k, v in rows.items()}, flush=True)
+            if args.verb == "calibrate":
+                figures = json.loads((work / "figures.json").read_text(encoding="utf-8"))
+                found = calibrated(CalibratedPredictor.load(work / "predictor").members, inputs, rows["train"], rows["val"], keys, seed=args.seed)
+                found.save(work / "predictor")
+                figures["measured"] = measured(plan, found, inputs[rows["test"]], np.array(labels)[rows["test"]])
+                (work / "figures.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
+                print(name, json.dumps(figures), flush=True)
+                continue
             done = train(args.model, inputs, plan.target, rows, log_scale=plan.log, members=args.members, budget=args.budget, seed=args.seed, names=keys,
                          data={"name": plan.data, "version": source(plan.data).version, "what": plan.what}, checkpoint=work / "checkpoint",
                          log=lambda event: print(event, flush=True) if event.get("event") != "graphs" and event.get("epoch", 0) % 10 == 0 else None)
