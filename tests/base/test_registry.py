@@ -59,7 +59,7 @@ def test_built_in_parts_lie_on_shelves_and_bring_what_they_build():
         assert f"class {entry.card.build}" in entry.path.read_text() or f"def {entry.card.build}(" in entry.path.read_text()
 
 
-UNDER = {"sevennet": "mattersim", "screened": "wyckoff_transformer", "crystal_nn": "atomic_fingerprints", "composition_statistics": "magpie", "structure_statistics": "atomic_fingerprints", "elastic_net": "random_forest", "gradient_boosting": "random_forest", "stacking": "random_forest"}  # a part with a file of its own -> the entry of the catalogue that lists it among others
+UNDER = {"sevennet": "mattersim", "ecomformer": "comformer", "screened": "wyckoff_transformer", "crystal_nn": "atomic_fingerprints", "composition_statistics": "magpie", "structure_statistics": "atomic_fingerprints", "elastic_net": "random_forest", "gradient_boosting": "random_forest", "stacking": "random_forest"}  # a part with a file of its own -> the entry of the catalogue that lists it among others
 
 
 def test_names_are_ids_of_the_catalogue_in_its_room():
