@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..crystal.alike import Nodes
 from ..crystal.graph import Graph, Within
-from ..crystal.segments import Bins, offsets_of, runs, segment_max
+from ..crystal.segments import Bins, offsets_of, runs, segment_max, segment_min
 from ..crystal.state import Crystals
 from .parts import linear
 
@@ -41,7 +41,7 @@ class WithinAndSelf:
 class Images:
     """What the images of a batch have in common for all layers: pairs of atoms, squared distances, radial functions of the different distances.
 
-    square   (edges, 1) r^2 in Å^2
+    square   (edges, 1) r^2 in Å^2;  nearest (pairs, 1) the least of each pair, infinite without an image
     factor   (edges, 1) of the weights
     radial   (kinds, functions) of the different lengths
     """
@@ -56,6 +56,7 @@ class Images:
         self.of_pair = Bins(first[:-1][edges.receivers] + edges.senders - begin[edges.receivers], len(self.receivers))
         self.of_atom = Bins(edges.receivers, n)
         self.square, self.factor = length.square()[:, None], factor[:, None]
+        self.nearest = segment_min(length.detach().square(), self.of_pair.index, len(self.receivers))[:, None]
         self.radial, self.of_length = radial, Bins(kind, len(radial))
 
 
@@ -90,8 +91,9 @@ class ImageAttention(nn.Module):
         query = self.query(x)
         key, value = images.at_senders.take(self.key(x)), images.at_senders.take(self.value(x))
         score = (images.at_receivers.take(query) * key).unflatten(1, (heads, -1)).sum(-1) / math.sqrt(x.shape[1] // heads)
-        score = score - segment_max(score.detach(), images.receivers, n)[images.receivers]
         gamma = self.gamma(query.unflatten(1, (heads, -1)))
+        highest = score.detach() - images.at_receivers.take(gamma.detach()) * images.nearest  # of each pair; the sum below holds one term near 1
+        score = score - segment_max(highest, images.receivers, n)[images.receivers]
         weight = torch.exp(images.of_pair.take(score) - images.of_atom.take(gamma) * images.square) * images.factor
         pair = images.of_pair.sum(weight)
         total = images.at_receivers.sum(pair)

@@ -12,7 +12,7 @@ ATTENTION = {"rate": 5e-4, "clip": 1.0}  # attention without normalisation of ed
 RECIPES: dict[str, dict[str, Any]] = {
     "crystalformer": ATTENTION, "matformer": ATTENTION, "comformer": ATTENTION, "ecomformer": ATTENTION, "conformal_transformer": ATTENTION, "crabnet": ATTENTION,
     "equivariant_transformer": ATTENTION,
-    "crystalformer:light": {"rate": 4e-3, "weight_decay": 1e-5, "schedule": "cosine", "warmup": 1.0, "clip": 1.0, "averaging": "ema", "decay": 0.998, "loss": "l1", "epochs": 300},
+    "crystalformer:light": {"rate": 3e-3, "weight_decay": 1e-5, "schedule": "cosine", "warmup": 1.0, "clip": 1.0, "averaging": "ema", "decay": 0.998, "loss": "l1", "epochs": 300},
     "cgcnn": {"rate": 0.01, "averaging": "ema", "decay": 0.995},
 }
 

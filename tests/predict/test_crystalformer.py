@@ -91,3 +91,19 @@ def test_symmetric_atoms_computed_once_have_the_features_of_all_computed():
     torch.testing.assert_close(features(model, crystal), whole.detach(), rtol=1e-10, atol=1e-12)
     whole[:2].sum().backward()
     assert bool(moving.frac.grad.isfinite().all()) and float(moving.frac.grad.abs().max()) > 0
+
+
+def test_far_atoms_that_are_asked_for_loudly_do_not_drown_the_rest():
+    """A score of hundreds on an atom whose nearest image is far: weights of all images may not underflow together."""
+    from matterloop.base.registry import load
+    from matterloop.bench import examples
+
+    model = load("crystalformer", "encoder", width=32, blocks=2, heads=4, hidden=64)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "query" in name or "key" in name:
+                weight.mul_(1000)
+    crystals = examples.every()
+    found = model(crystals, model.graph(crystals)).site
+    found.square().sum().backward()
+    assert bool(found.isfinite().all()) and all(bool(p.grad.isfinite().all()) for p in model.parameters())
