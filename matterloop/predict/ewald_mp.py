@@ -39,7 +39,6 @@ CARD = Card(
     capabilities=("seed",),
     keeps=("rotation", "reflection", "translation", "permutation", "cell", "supercell"),
     reference=-0.9954187069784111,
-    waives={"far_atoms": "far atoms are to feel each other: the influence ends over about one over the width of the filter's Gaussians, 25 Å by default"},
     presets={"oe62": {"cutoff": 0.4, "blocks": 4, "options": {"width": 512, "blocks": 4, "radius": 6.0, "spacing": 0.03}}},
     small={"bins": 8, "hidden": 1, "blocks": 2, "cutoff": 1.6, "nodes": 64, "options": {"width": 16, "blocks": 2, "radius": 4.5, "spacing": 0.3, "gamma": 5.0}},
     differs=(
