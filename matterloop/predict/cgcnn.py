@@ -11,7 +11,7 @@ with e_ij the distance in Gaussians exp(-(r - mu_k)^2 / step^2), v_i at first a 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from ..base.registry import Card
