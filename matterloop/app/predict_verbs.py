@@ -49,10 +49,9 @@ def predicted(model: CalibratedPredictor, inputs, level: float, watch: Watch) ->
         try:
             return keep, model.predict(inputs[keep], level, on_progress=lambda done, of: watch.advance("predict", done)), refused
         except BadInput as error:
-            word, _, place = error.where.partition(" ")
-            if word != "crystal" or not place.isdigit():
+            if error.crystal is None:
                 raise
-            refused[keep.pop(int(place))] = error.message
+            refused[keep.pop(error.crystal)] = error.message
     return [], None, refused
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
+
+_CRYSTAL = re.compile(r"crystal (\d+)(,.*)?", re.DOTALL)
 
 
 class MatterloopError(Exception):
@@ -17,6 +20,17 @@ class BadInput(MatterloopError, ValueError):
         self.message, self.file, self.row, self.field = message, str(file), str(row), field
         self.where = where or ", ".join(x for x in (self.file, self.row, field and f"field {field!r}") if x)
         super().__init__(f"{self.where}: {message}" if self.where else message)
+
+    @property
+    def crystal(self) -> int | None:
+        """The place in its batch of the crystal that `where` names ("crystal 3", "crystal 3, site 1"); None where it names none."""
+        match = _CRYSTAL.fullmatch(self.where)
+        return int(match[1]) if match else None
+
+    def renumbered(self, place: Callable[[int], int]) -> BadInput:
+        """The same error about the crystal's place in a larger batch, place(its place here); itself where no crystal is named."""
+        match = _CRYSTAL.fullmatch(self.where)
+        return BadInput(self.message, f"crystal {place(int(match[1]))}{match[2] or ''}") if match else self
 
 
 class Missing(MatterloopError, LookupError):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -77,11 +76,3 @@ def within(limit: Limit, said: Prediction, i: int) -> float | None:
     high = 1.0 if limit.high is None else float(said.below(limit.high)[i])
     low = 0.0 if limit.low is None else float(said.below(limit.low)[i])
     return None if high != high or low != low else min(max(high - low, 0.0), 1.0)
-
-
-def facts(names: Sequence[str]) -> list[dict[str, Any]]:
-    """What is known of the shipped predictors of some properties: name, model, unit, training rows, from their cards."""
-    from ..archive.shipped import card
-    from ..learn.shipped_predictors import PREFIX
-
-    return [{"property": n, **{k: card(PREFIX + n).get(k, "") for k in ("model", "unit", "rows", "measured")}} for n in names]

@@ -285,7 +285,7 @@ class SkinList:
             try:
                 edges = Within(self.radius + self.skin, half=True)(fresh)
             except BadInput as error:
-                raise _renumbered(error, new) from None
+                raise error.renumbered(lambda i: int(new[i])) from None
             shift = crystals.offsets[:-1][new] - fresh.offsets[:-1]
             parts.append(Graph(edges.senders + shift[fresh.owner[edges.senders]], edges.receivers + shift[fresh.owner[edges.receivers]], edges.shift))
         joined = parts[0] if len(parts) == 1 else Graph(*(torch.cat([getattr(p, name) for p in parts]) for name in ("senders", "receivers", "shift")))
@@ -299,15 +299,7 @@ def _renumbering(search: Callable[[], Graph], which: Tensor) -> Graph:
     try:
         return search()
     except BadInput as error:
-        raise _renumbered(error, which) from None
-
-
-def _renumbered(error: BadInput, which: Tensor) -> BadInput:
-    """The same error about the crystal's place in the whole batch."""
-    words = error.where.split()
-    if len(words) == 2 and words[0] == "crystal" and words[1].isdigit():
-        return BadInput(error.message, f"crystal {int(which[int(words[1])])}")
-    return error
+        raise error.renumbered(lambda i: int(which[i])) from None
 
 
 @dataclass(frozen=True)

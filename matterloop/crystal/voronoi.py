@@ -79,7 +79,7 @@ def _cells(crystals: Crystals, atoms: np.ndarray, radius: float) -> list[_Cell]:
     try:
         graph = Within(radius)(part)
     except BadInput as error:
-        raise _elsewhere(error, which) from None
+        raise error.renumbered(lambda i: int(which[i])) from None
     start = np.concatenate([np.arange(int(crystals.offsets[c]), int(crystals.offsets[c + 1])) for c in which.tolist()])  # atom of the batch by atom of the part
     vectors, receivers, senders = graph.vectors(part).numpy(), graph.receivers.numpy(), start[graph.senders.numpy()]
     length = np.linalg.norm(vectors, axis=1)
@@ -94,12 +94,6 @@ def _cells(crystals: Crystals, atoms: np.ndarray, radius: float) -> list[_Cell]:
             count, corners, meeting = cut
             found.append(_Cell(atom, senders[ends[k] : ends[k] + count], vectors[ends[k] : ends[k] + count], corners, meeting))
     return found
-
-
-def _elsewhere(error: BadInput, which: np.ndarray) -> BadInput:
-    """The same error about the crystal's place in the whole batch."""
-    name, _, place = error.where.partition(" ")
-    return BadInput(error.message, f"crystal {which[int(place)]}") if name == "crystal" and place.isdigit() else error
 
 
 def _cut(vectors: np.ndarray, length: np.ndarray) -> tuple[int, np.ndarray, np.ndarray] | None:

@@ -146,7 +146,7 @@ class WyckoffTransformer:
             return found
         for block in self.genes(ask, seed):
             at = 0
-            while at < len(block) and len(found) < count:
+            while at < len(block):
                 part = block[at : at + max(FEWEST_TOGETHER, count - len(found))]
                 at += len(part)
                 for one, chance, start, crystal in self._placed(ask, part, seed):

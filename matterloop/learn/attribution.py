@@ -267,10 +267,7 @@ def pieces(reading: Reading, state: State) -> Iterator[tuple[int, State, Graph]]
         try:
             graph = reading.graph(piece)
         except BadInput as error:
-            word, _, place = error.where.partition(" ")
-            if word == "crystal" and place.isdigit():
-                raise BadInput(error.message, f"crystal {int(place) + done}") from None
-            raise
+            raise error.renumbered(lambda i: i + done) from None
         yield done, piece, graph
         done += len(piece)
 

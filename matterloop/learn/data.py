@@ -59,10 +59,7 @@ class Samples:
             try:
                 graph = builder(piece)
             except BadInput as error:
-                word, _, place = error.where.partition(" ")
-                if word == "crystal" and place.isdigit():
-                    raise BadInput(error.message, f"crystal {int(place) + done}") from None
-                raise
+                raise error.renumbered(lambda i: i + done) from None
             first = int(crystals.offsets[done])
             parts.append(_moved(graph, first, None if graph.alike is None else graph.alike + first))
             done += len(piece)

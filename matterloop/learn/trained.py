@@ -85,10 +85,7 @@ class Trained:
             try:
                 found = self.predictor(piece)
             except BadInput as error:
-                word, _, place = error.where.partition(" ")
-                if word == "crystal" and place.isdigit():
-                    raise BadInput(error.message, f"crystal {int(place) + done}") from None
-                raise
+                raise error.renumbered(lambda i: i + done) from None
             yield done, piece, {t.name: found[t.name].softmax(-1).to(torch.float64) if t.classes else found[t.name] for t in self.targets}
             done += len(piece)
             if on_progress:

@@ -137,9 +137,8 @@ def train(model: str, inputs: Crystals | Compositions, target: Target, rows: Map
     try:
         samples = samples_of(inputs, first.encoder, lambda done, of: tell({"event": "graphs", "done": done, "of": of}))
     except BadInput as error:
-        word, _, place = error.where.partition(" ")
-        if word == "crystal" and place.isdigit() and len(own_names):
-            raise BadInput(error.message, row=own_names[int(place)]) from None
+        if error.crystal is not None and own_names:
+            raise BadInput(error.message, row=own_names[error.crystal]) from None
         raise
     seconds["graphs"] = time.perf_counter() - begin
     training = Batches(samples, part["train"], plan.size, seed)

@@ -159,11 +159,7 @@ class StructureStatistics:
             try:
                 parts.append(self._describe(part))
             except BadInput as error:
-                word, _, place = error.where.partition(" ")
-                place, comma, rest = place.partition(",")
-                if word != "crystal" or not place.isdigit():
-                    raise
-                raise BadInput(error.message, f"crystal {int(place) + done}{comma}{rest}") from None
+                raise error.renumbered(lambda i: i + done) from None
             done += len(part)
         return torch.cat(parts) if parts else torch.zeros(0, width, dtype=torch.float64)
 

@@ -16,6 +16,13 @@ def test_bad_input_keeps_file_row_and_field():
     assert str(error) == "a.csv, row 7 (mp-1), field '_cell_length_a': it is not a number"
 
 
+def test_an_error_about_a_crystal_moves_with_it_into_a_larger_batch():
+    moved = BadInput("it has no atoms", "crystal 3, site 1").renumbered(lambda i: i + 10)
+    assert (moved.where, moved.message, moved.crystal) == ("crystal 13, site 1", "it has no atoms", 13)
+    other = BadInput("a is 0", "crystals 3")
+    assert other.crystal is None and other.renumbered(lambda i: i + 10) is other
+
+
 def test_missing_offers_the_nearest_names_or_lists_what_there_is():
     assert str(Missing("element", "Fee", ["Fe", "F", "Na"])) == "no element called 'Fee'; did you mean Fe, F?"
     assert str(Missing("part", "zzz", ["b", "a"])) == "no part called 'zzz'; known: a, b"

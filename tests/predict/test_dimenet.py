@@ -1,5 +1,8 @@
 """DimeNet++ against its equations, every angle on its own, and its basis against scipy."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import torch
 from scipy.special import spherical_jn, sph_harm_y
@@ -9,11 +12,10 @@ from matterloop.layers.bessel import RadialSines, SphericalBessel, bessel_zeros,
 from matterloop.layers.harmonics import real_harmonics
 from matterloop.predict.dimenet import DimeNetPP
 
+sys.path.insert(0, str(Path(__file__).parent))
+from plain import pairs, silu  # noqa: E402
+
 F64 = torch.float64
-
-
-def silu(x):
-    return x / (1 + np.exp(-x))
 
 
 def layers(w, name, x, bias=True):
@@ -25,20 +27,6 @@ def layers(w, name, x, bias=True):
     return x
 
 
-def edges_of(crystal, radius):
-    """(centre i, neighbour j, vector from i to j) of every pair of images, by plain loops."""
-    cell, frac, periodic = crystal.cell[0].numpy(), crystal.frac.numpy(), crystal.periodic[0].tolist()
-    images = [range(-3, 4) if p else (0,) for p in periodic]
-    out = []
-    for i in range(len(frac)):
-        for j in range(len(frac)):
-            for shift in ((a, b, c) for a in images[0] for b in images[1] for c in images[2]):
-                step = (frac[j] - frac[i] + shift) @ cell
-                if 1e-9 < np.linalg.norm(step) < radius:
-                    out.append((i, j, step))
-    return out
-
-
 def residual(w, name, x):
     return x + layers(w, f"{name}.layers", x)
 
@@ -46,7 +34,7 @@ def residual(w, name, x):
 def by_hand(model, crystal):
     """(atoms, width) features: a message for every edge j -> i, a sum over every k != i for each."""
     w = {k.removeprefix("messages."): v.numpy() for k, v in model.state_dict().items()}
-    cutoff, degrees, edges = model.cutoff, model.degrees, edges_of(crystal, model.cutoff)
+    cutoff, degrees, edges = model.cutoff, model.degrees, pairs(crystal, model.cutoff)
     z, count = crystal.species.numpy(), len(w["radial.frequencies"])
     zeros = bessel_zeros(degrees, count)
     lengths = [np.linalg.norm(step) / cutoff for _, _, step in edges]
