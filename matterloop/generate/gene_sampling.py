@@ -114,11 +114,11 @@ class _Guided:
 
 
 def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """(distinct,) places of rows (rows, width) that differ, and for each row which of them it equals."""
+    """(distinct,) one place for each different row of (rows, width), and for each row which of them it equals."""
     held: dict[bytes, int] = {}
     back = torch.tensor([held.setdefault(row.tobytes(), len(held)) for row in rows.contiguous().numpy()])
     one = torch.zeros(len(held), dtype=torch.long)
-    one[back.flip(0)] = torch.arange(len(back)).flip(0)
+    one[back] = torch.arange(len(back))  # which of equal rows stands for them does not matter
     return one, back
 
 
