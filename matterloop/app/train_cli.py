@@ -190,6 +190,7 @@ def bench_run(
     members: Annotated[int, typer.Option(min=1, help="networks of an ensemble")] = 1,
     set_: Options = None,
     recipe: Annotated[list[str] | None, typer.Option("--recipe", help="field of the recipe, NAME=VALUE, as rate=0.001; may be repeated")] = None,
+    references: Annotated[bool, typer.Option("--references", help="a network learns what remains after energies of the elements")] = False,
     more_data: Annotated[str, typer.Option("--more-data", help="what the model learnt from besides the training rows and how it overlaps with the test: it is then shown apart")] = "",
     threads: Annotated[int | None, typer.Option(min=1, help="of torch; as the machine has them if absent")] = None,
     data_dir: Data = None,
@@ -216,7 +217,7 @@ def bench_run(
     changes = options_of(recipe, "--recipe") | ({"epochs": epochs} if epochs else {})
     try:
         with watching() as watch:
-            found = run(task, model, budget=budget, seed=seed, folds=chosen, options=options_of(set_), recipe=changes, members=members, more_data=more_data, data_dir=data_dir, work=work,
+            found = run(task, model, budget=budget, seed=seed, folds=chosen, options=options_of(set_), recipe=changes, references=references, members=members, more_data=more_data, data_dir=data_dir, work=work,
                         command=shlex.join(["matterloop", *sys.argv[1:]]), note=say, should_stop=watch.stop)
     except Stopped as error:
         say(str(error))

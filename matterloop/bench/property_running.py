@@ -63,12 +63,13 @@ class Fold:
 
 
 def run(task: str, model: str, *, budget: float | None = None, seed: int = 0, folds: Sequence[int] | None = None, options: Mapping[str, Any] | None = None,
-        recipe: Mapping[str, Any] | None = None, members: int = 1, more_data: str = "", data_dir: str | Path | None = None, work: str | Path | None = None, command: str = "",
+        recipe: Mapping[str, Any] | None = None, references: bool = False, members: int = 1, more_data: str = "", data_dir: str | Path | None = None, work: str | Path | None = None, command: str = "",
         note: Callable[[str], None] = lambda text: None, should_stop: Callable[[], bool] | None = None, held: TaskData | None = None) -> dict[str, Any]:
     """The record of `model` ("mean", an encoder or a regressor, with ":preset" where wanted) on `task`.
 
     budget     seconds of training of each fold, that of the task if absent; folds: which of the task's folds, all if absent
     options    of the model; recipe: fields of Recipe
+    references  of a network: energies of the elements, by least squares on the training rows, are subtracted from what it learns
     more_data  what the model learnt from besides the training rows, and how that overlaps with the test: it is then shown apart
     work       folder for states of training: a run that was stopped goes on from there
     Missing for unknown names, NotHere for missing data and Stopped are raised; whatever goes wrong in building, training or testing the model is written down as a failure.
@@ -79,16 +80,19 @@ def run(task: str, model: str, *, budget: float | None = None, seed: int = 0, fo
     if bad := [f for f in chosen if not 0 <= f < held.folds]:
         raise BadInput(f"there is no fold {bad[0]}; the task has {held.folds}", t.name)
     role = "baseline" if model in BASELINES else find(model.partition(":")[0], ("encoder", "regressor")).card.role
+    if references and (role != "encoder" or t.classes or t.log):
+        raise BadInput("energies of the elements are subtracted for networks that learn a number as it stands", f"{model} on {t.name}")
     budget = t.budget if budget is None else budget
     record: dict[str, Any] = {
         "record": FORMAT, "task": t.name, "model": model, "role": role, "metric": t.metric, "unit": _unit(t, t.metric), "larger_is_better": metric(t.metric).larger_is_better,
-        "seed": seed, "budget_seconds": budget, "options": dict(options or {}), "recipe_changes": dict(recipe or {}), "members": members, "more_data": more_data,
+        "seed": seed, "budget_seconds": budget, "options": dict(options or {}), "recipe_changes": dict(recipe or {}), "references": references, "members": members, "more_data": more_data,
         "folds_of": held.folds, "folds": chosen, "data": described(t) | {"digest": held.split.data, "unreadable": len(held.skipped)}, "command": command,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "versions": versions(), "revision": revision(), "failed": None}
     begin, done = time.perf_counter(), []
     try:
         for fold in chosen:
-            one = _fold(held, model, role, fold, budget=budget, seed=seed, options=options, recipe=recipe, members=members, work=work, note=note, should_stop=should_stop)
+            one = _fold(held, model, role, fold, budget=budget, seed=seed, options=options, recipe=recipe, references=references, members=members, work=work, note=note,
+                        should_stop=should_stop)
             done.append(one)
             value = float(metric(t.metric).function(*measured(held.labels[one.rows], one.guess)))
             note(f"{t.name}, {model}, fold {fold}: {t.metric} {value:.4g} {record['unit']} in {sum(one.seconds.values()):.0f} s")
@@ -117,7 +121,7 @@ def write_record(record: Mapping[str, Any], folder: str | Path) -> Path:
 
 def _label(record: Mapping[str, Any]) -> str:
     """Options and recipe that differ from what a model has by default, short enough for a name."""
-    words = [f"{k}-{v}" for k, v in sorted({**record["options"], **record["recipe_changes"]}.items())]
+    words = [f"{k}-{v}" for k, v in sorted({**record["options"], **record["recipe_changes"]}.items())] + ["references"] * bool(record.get("references"))
     return "_".join(words).replace("/", "-").replace(" ", "")[:80]
 
 
@@ -138,13 +142,13 @@ def _unit(t: PropertyTask, name: str) -> str:
 # one fold
 
 
-def _fold(held: TaskData, model: str, role: str, fold: int, *, budget, seed, options, recipe, members, work, note, should_stop) -> Fold:
+def _fold(held: TaskData, model: str, role: str, fold: int, *, budget, seed, options, recipe, references, members, work, note, should_stop) -> Fold:
     part = held.part(fold)
     if role == "baseline":
         return _mean(held, part)
     if role == "regressor":
         return _regressor(held, part, model, options, seed)
-    return _network(held, part, model, fold, budget=budget, seed=seed, options=options, recipe=recipe, members=members, work=work, note=note, should_stop=should_stop)
+    return _network(held, part, model, fold, budget=budget, seed=seed, options=options, recipe=recipe, references=references, members=members, work=work, note=note, should_stop=should_stop)
 
 
 def _mean(held: TaskData, part: Mapping[str, np.ndarray]) -> Fold:
@@ -168,7 +172,7 @@ def _regressor(held: TaskData, part: Mapping[str, np.ndarray], model: str, optio
     return Fold(part["test"], said.value, dict(found.seconds) | {"inference": end - middle, "all": time.perf_counter() - begin}, said.low, said.high, said.deviation, said.known, facts)
 
 
-def _network(held: TaskData, part: Mapping[str, np.ndarray], model: str, fold: int, *, budget, seed, options, recipe, members, work, note, should_stop) -> Fold:
+def _network(held: TaskData, part: Mapping[str, np.ndarray], model: str, fold: int, *, budget, seed, options, recipe, references, members, work, note, should_stop) -> Fold:
     t, begin = held.task, time.perf_counter()
 
     def told(event: Mapping[str, Any]) -> None:
@@ -178,7 +182,7 @@ def _network(held: TaskData, part: Mapping[str, np.ndarray], model: str, fold: i
             note(f"{model}: epoch {event['epoch']}, early-stopping rows {next(iter(event['errors'].values()), float('nan')):.4g} {t.unit}, {event['per_second']:.0f} structures/s")
 
     checkpoint = None if work is None else Path(work) / f"{t.name}__{model.replace(':', '+')}__{seed}__{fold}"
-    found = train(model, held.inputs, held.target, part, options=options, recipe=recipe, log_scale=t.log, members=members, budget=budget, seed=seed, names=held.keys,
+    found = train(model, held.inputs, held.target, part, options=options, recipe=recipe, log_scale=t.log, references=references, members=members, budget=budget, seed=seed, names=held.keys,
                   checkpoint=checkpoint, descriptor=FEATURES, log=told, should_stop=should_stop)
     if not found.complete:
         raise Stopped(_STOPPED)
