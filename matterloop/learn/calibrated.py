@@ -12,7 +12,7 @@ import torch
 from ..base.errors import BadInput
 from ..crystal.compositions import Compositions, atom_mean
 from ..crystal.state import Crystals
-from .distance import Nearness, Reference
+from .distance import Nearness, Reference, describe
 from .targets import Target
 from .trained import TOGETHER, Trained
 from .trained_regressor import WORDS as CLASSICAL, TrainedRegressor
@@ -93,7 +93,8 @@ class CalibratedPredictor:
 
     def predict(self, inputs: Crystals | Compositions, level: float = LEVEL, on_progress: Callable[[int, int], None] | None = None) -> Prediction:
         """Values with uncertainty and nearness; errors as `Trained.predict` and `Conformal.interval`."""
-        raw, rows = self.raw(inputs, on_progress), len(inputs)
+        seen = self.members[0].read(inputs) if isinstance(self.members[0], TrainedRegressor) else inputs
+        raw, rows = self.raw(seen, on_progress), len(inputs)
         near = self.nearness(inputs) if self.reference is not None and rows else None
         blank = np.full(rows, np.nan)
         percentile = blank if near is None else near.percentile
@@ -103,7 +104,7 @@ class CalibratedPredictor:
             p = tempered(raw.mean(0), self.temperature)
             value = p[:, 1] if self.target.classes == 2 else p.argmax(1).astype(np.float64)
             return Prediction(value, blank, blank, blank, percentile, known, nearest, p)
-        value, spread = self.mean_and_spread(raw, inputs)
+        value, spread = self.mean_and_spread(raw, seen)
         if self.conformal is None:
             return Prediction(value, blank, blank, blank, percentile, known, nearest)
         given = {"distance": None if near is None else near.distance, "spread": spread}
@@ -142,7 +143,7 @@ class CalibratedPredictor:
 def _own_spread(member: Trained | TrainedRegressor, target: Target, inputs: Crystals | Compositions, values: np.ndarray) -> np.ndarray | None:
     """(rows,) standard deviation that a member states, None where it states none."""
     if isinstance(member, TrainedRegressor):
-        return member.spread(inputs)
+        return member.spread(inputs, values)
     if not target.width or not len(inputs):
         return None
     with torch.no_grad():
@@ -177,11 +178,13 @@ def calibrated(members: Sequence[Trained | TrainedRegressor], inputs: Crystals |
     """
     target = members[0].targets[0]
     train, held = (torch.as_tensor(np.asarray(x), dtype=torch.long) for x in (train, held))
-    reference = None
+    reference, blocks_of = None, None
     if len(train) >= 3:
-        descriptor = descriptor or ("" if isinstance(members[0], TrainedRegressor) else FEATURES)
-        own_features = lambda: Reference.of([pooled(members[0], inputs[train])], FEATURES, seed=seed).with_elements(inputs[train])
-        reference = own_features() if descriptor == FEATURES else Reference.train(inputs[train], descriptor, seed)
+        descriptor = descriptor or (("magpie+crystal_nn" if isinstance(inputs, Crystals) else "magpie") if isinstance(members[0], TrainedRegressor) else FEATURES)
+        rows, place = torch.cat([train, held]).unique(return_inverse=True)  # each row is described once, whether it trained, calibrates, or both
+        blocks = [pooled(members[0], inputs[rows])] if descriptor == FEATURES else describe(inputs[rows], descriptor)
+        blocks_of = lambda places: [b[places.numpy()] for b in blocks]
+        reference = Reference.of(blocks_of(place[: len(train)]), descriptor, seed=seed).with_elements(inputs[train])
     own = tuple(str(names[i]) for i in train.tolist()) if len(names) else ()
     bare = CalibratedPredictor(tuple(members), reference, None, own)
     if not len(held):
@@ -194,5 +197,5 @@ def calibrated(members: Sequence[Trained | TrainedRegressor], inputs: Crystals |
     if np.isnan(truth).all():
         return bare
     value, spread = bare.mean_and_spread(bare.raw(part), part) if said is None else said
-    distance = bare.nearness(part).distance if reference is not None else None
+    distance = reference.nearness(part, blocks_of(place[len(train) :])).distance if reference is not None else None
     return replace(bare, conformal=Conformal.of(truth, value, distance=distance, spread=spread, seed=seed, logarithm=_learns_logarithm(members[0])))

@@ -30,6 +30,7 @@ class Regressor(ABC):
 
     name: ClassVar[str] = ""
     classes = 0
+    unseen: ClassVar[tuple[np.ndarray, np.ndarray] | None] = None  # set by `learn` of models whose parts each leave out some rows, see `fit`
 
     @abstractmethod
     def learn(self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -48,7 +49,8 @@ class Regressor(ABC):
     def fit(self, inputs: Inputs, labels, rng: np.random.Generator) -> Regressor:
         """Learn from `inputs` and their `labels` (rows,), NaN (classes: below 0) = not measured; returns self, an earlier state is replaced.
 
-        Rows are put into an order of their own first: the order in which they are given does not matter. BadInput for labels of another length, for
+        Rows are put into an order of their own first: the order in which they are given does not matter. Afterwards `unseen` holds (answers, spreads) of the
+        rows, each by the parts of the model that did not learn from it (NaN where there is none), or None. BadInput for labels of another length, for
         none at all, and for classes that are not whole numbers from 0 to classes - 1.
         """
         table, y = read_table(inputs, self.features), np.asarray(labels, dtype=np.float64)
@@ -63,6 +65,8 @@ class Regressor(ABC):
         order = in_order(x, y)
         self.columns = table.names
         self.state = self.learn(x[order], y[order], rng)
+        if self.unseen is not None:
+            self.unseen = tuple(_put(values, np.flatnonzero(known)[order], len(table)) for values in self.unseen)
         return self
 
     def predict(self, inputs: Inputs) -> np.ndarray:
@@ -123,6 +127,13 @@ def part(state: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
 def prefixed(state: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     """The arrays with `prefix.` before their names."""
     return {f"{prefix}.{k}": v for k, v in state.items()}
+
+
+def _put(values: np.ndarray, rows: np.ndarray, size: int) -> np.ndarray:
+    """Values at their rows of `size`, NaN at all others."""
+    out = np.full((size, *values.shape[1:]), np.nan)
+    out[rows] = values
+    return out
 
 
 def in_order(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from ..base.errors import BadInput
 from ..crystal.compositions import Compositions
 from ..crystal.state import Crystals
 from .regressors import Regressor, load_regressor
+from .tables import Table, read_table
 from .targets import Target
 
 VERSION = 1
@@ -49,25 +50,37 @@ class TrainedRegressor:
     def targets(self) -> tuple[Target, ...]:
         return (self.target,)
 
-    def predict(self, inputs: Crystals | Compositions, *, on_progress: Callable[[int, int], None] | None = None) -> dict[str, Tensor]:
-        """{target: (rows,) float64 in the target's unit, or (rows, classes) probabilities}."""
-        found = np.asarray(self.model.predict(inputs.bare()), dtype=np.float64)
+    def read(self, inputs: Crystals | Compositions | Table) -> Table:
+        """What the model sees of the inputs: to be read once where several things are asked of the same rows. A table passes as it is."""
+        return inputs if isinstance(inputs, Table) else read_table(inputs.bare(), self.model.features)
+
+    def in_unit(self, answers: np.ndarray) -> np.ndarray:
+        """The model's answers as numbers in the target's unit, or probabilities that add up to 1."""
+        found = np.asarray(answers, dtype=np.float64)
         if self.target.classes and found.ndim == 2:
             found = np.clip(found, 0.0, 1.0)
-            found = found / np.maximum(found.sum(1, keepdims=True), 1e-12)
+            return found / np.maximum(found.sum(1, keepdims=True), 1e-12)
+        return np.exp(found) if self.log else found
+
+    def predict(self, inputs: Crystals | Compositions | Table, *, on_progress: Callable[[int, int], None] | None = None) -> dict[str, Tensor]:
+        """{target: (rows,) float64 in the target's unit, or (rows, classes) probabilities}."""
+        found = self.in_unit(self.model.predict(self.read(inputs)))
         if on_progress:
             on_progress(len(inputs), len(inputs))
-        return {self.target.name: torch.from_numpy(np.exp(found) if self.log else found)}
+        return {self.target.name: torch.from_numpy(found)}
 
-    def spread(self, inputs: Crystals | Compositions) -> np.ndarray | None:
-        """(rows,) standard deviation that the model itself states, in the target's unit; None where it states none."""
+    def spread(self, inputs: Crystals | Compositions | Table, values: np.ndarray | None = None) -> np.ndarray | None:
+        """(rows,) standard deviation that the model itself states, in the target's unit; None where it states none. `values` spares their prediction."""
         if self.target.classes:
             return None
+        table = self.read(inputs)
         try:
-            own = np.asarray(self.model.spread(inputs.bare()), dtype=np.float64)
+            own = np.asarray(self.model.spread(table), dtype=np.float64)
         except BadInput:
             return None
-        return own * self.predict(inputs)[self.target.name].numpy() if self.log else own
+        if not self.log:
+            return own
+        return own * (self.predict(table)[self.target.name].numpy() if values is None else values)
 
     def save(self, folder: str | Path) -> Path:
         """Write the folder and return it, the words last. ArchiveError where it cannot be written."""

@@ -21,6 +21,7 @@ from .data import Batches, Samples
 from .fit import Course, Recipe, fit
 from .recipes import recipe_changes
 from .scaling import fit_scaling
+from .tables import Table, read_table
 from .targets import Predictor, Target
 from .trained import Trained
 from .trained_regressor import TrainedRegressor
@@ -177,58 +178,71 @@ def train(model: str, inputs: Crystals | Compositions, target: Target, rows: Map
 def train_regressor(model: str, inputs: Crystals | Compositions, target: Target, rows: Mapping[str, Sequence[int]], *, options: Mapping[str, Any] | None = None,
                     log_scale: bool = False, seed: int = 0, names: Sequence[str] = (), data: Mapping[str, Any] | None = None, descriptor: str = "",
                     refit: bool = False) -> Training:
-    """The same for a classical model: it learns from "train" and is calibrated on "val"; with `refit` it then learns from both.
+    """The same for a classical model: it learns from "train" and is calibrated on "val"; with `refit` it learns from both.
 
-    Of at most 1,500 rows few would be held back: models that learnt without each fifth of both parts then say what the model is calibrated on.
+    Descriptors are computed once. A forest whose trees leave out rows is calibrated on what these trees say of them. Of at most 1,500 rows few would be held
+    back: models that learnt without each fifth of both parts then say what the model is calibrated on. Else one that learnt from "train" does.
     """
     given = {k: torch.as_tensor(np.asarray(rows.get(k, ())), dtype=torch.long) for k in ("train", "val")}
     card = find(model.partition(":")[0], "regressor").card
     options = dict(options or {}) | ({"classes": target.classes} if target.classes and "classes" in card.capabilities else {})
     if target.classes and "classes" not in card.capabilities:
         raise BadInput("predicts numbers, not classes", f"model {model!r}")
-    labels = inputs.get(target.name).to(torch.float64).numpy()
+    every = torch.cat([given["train"], given["val"]])
+    labels = inputs.get(target.name)[every].to(torch.float64).numpy()
     if log_scale and np.any(labels[np.isfinite(labels)] <= 0):
         raise BadInput("labels that are not positive have no logarithm", f"target {target.name!r}")
     learnt = np.log(labels) if log_scale else labels
+    begin = time.perf_counter()
+    table = read_table(inputs[every].bare(), load(model, "regressor", **options).features)
+    described = time.perf_counter()
 
-    def fitted(part: torch.Tensor) -> TrainedRegressor:
+    def fitted(part: np.ndarray) -> TrainedRegressor:
+        """The model that learnt from these rows of the table."""
         maker = load(model, "regressor", **options)
         begin = time.perf_counter()
-        maker.fit(inputs[part].bare(), learnt[part.numpy()], numpy_stream(seed, model))
+        maker.fit(table[part], learnt[part], numpy_stream(seed, model))
         history = {"seconds": round(time.perf_counter() - begin, 2), "stopped": "done"}
         return TrainedRegressor(maker, model, target, log_scale, seed, options, history,
                                 {"inputs": "compositions" if isinstance(inputs, Compositions) else "crystals", "rows": len(part), **(data or {})})
 
-    begin = time.perf_counter()
-    every = torch.cat([given["train"], given["val"]])
-    said, held = None, given["val"]
-    if len(every) <= CROSSED and len(every) >= CROSS_FOLDS:
-        said, held = _crossed(fitted, inputs, every, seed), every
-    first = fitted(every if refit and said is not None else given["train"])
+    here = np.arange(len(every))
+    train, learns = here[: len(given["train"])], here if refit else here[: len(given["train"])]
+    first, said, held = fitted(learns), None, here[len(train) :]
+    if first.model.unseen is not None:
+        answers, doubts = first.model.unseen
+        clear = np.isfinite(answers.reshape(len(learns), -1)).all(1)
+        values, held = first.in_unit(answers[clear]), learns[clear]
+        said = values, doubts[clear] * (values if log_scale else 1.0)
+    elif CROSS_FOLDS <= len(every) <= CROSSED:
+        said, held = _crossed(fitted, table, seed), here
+    elif len(held):
+        said = _answers(fitted(train) if refit else first, table[held])
     middle = time.perf_counter()
-    found = calibrated([first], inputs, given["train"], held, names, descriptor, seed, said)
-    end = time.perf_counter()
-    if refit and said is None and len(given["val"]):
-        found = replace(found, members=(fitted(every),))
-    seconds = {"training": middle - begin + (time.perf_counter() - end), "calibration": end - middle}
-    size = sum(int(v.size) for v in found.members[0].model.state.values())
+    found = calibrated([first], inputs, given["train"], every[torch.from_numpy(held)], names, descriptor, seed, said)
+    seconds = {"descriptors": described - begin, "training": middle - described, "calibration": time.perf_counter() - middle}
+    size = sum(int(v.size) for v in first.model.state.values())
     return Training(found, (), None, None, size, {k: round(v, 3) for k, v in seconds.items()})
 
 
-def _crossed(fitted: Callable[[torch.Tensor], TrainedRegressor], inputs, every: torch.Tensor, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """(values, spreads) of all rows `every`, each by a model that was trained without it (R. F. Barber et al., Ann. Statist. 49, 486 (2021), doi:10.1214/20-AOS1965)."""
-    place = numpy_stream(seed, "cross").permutation(len(every)) % CROSS_FOLDS
-    values, spreads = None, np.full(len(every), np.nan)
+def _crossed(fitted: Callable[[np.ndarray], TrainedRegressor], table: Table, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """(values, spreads) of all rows, each by a model that was trained without it (R. F. Barber et al., Ann. Statist. 49, 486 (2021), doi:10.1214/20-AOS1965)."""
+    place = numpy_stream(seed, "cross").permutation(len(table)) % CROSS_FOLDS
+    values, spreads = None, np.full(len(table), np.nan)
     for k in range(CROSS_FOLDS):
-        out = torch.from_numpy(place == k)
-        one = fitted(every[~out])
-        part = inputs[every[out]]
-        found = one.predict(part)[one.target.name].numpy()
-        values = np.zeros((len(every), *found.shape[1:])) if values is None else values
-        values[out.numpy()] = found
-        if (own := one.spread(part)) is not None:
-            spreads[out.numpy()] = own
+        out = place == k
+        found, own = _answers(fitted(np.flatnonzero(~out)), table[out])
+        values = np.zeros((len(table), *found.shape[1:])) if values is None else values
+        values[out] = found
+        if own is not None:
+            spreads[out] = own
     return values, None if np.isnan(spreads).any() else spreads
+
+
+def _answers(model: TrainedRegressor, table: Table) -> tuple[np.ndarray, np.ndarray | None]:
+    """(values, spreads) of the rows of a table, spreads None where the model states none."""
+    values = model.predict(table)[model.target.name].numpy()
+    return values, model.spread(table, values)
 
 
 def _planned(checkpoint: Path, members: int) -> int | None:

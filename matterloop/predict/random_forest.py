@@ -4,7 +4,8 @@ Forests: L. Breiman, Machine Learning 45, 5 (2001), doi:10.1023/A:1010933404324;
 3 (2006), doi:10.1007/s10994-006-6226-1; on Magpie descriptors: L. Ward, A. Agrawal, A. Choudhary, C. Wolverton, npj Comput. Mater. 2, 16028 (2016),
 doi:10.1038/npjcompumats.2016.28; 500 trees: A. Dunn et al., npj Comput. Mater. 6, 138 (2020), the base case of Matbench. Median: N. Meinshausen, J. Mach. Learn.
 Res. 7, 983 (2006): training row i has the weight w_i(x) = mean over trees t of [i in leaf_t(x)] / |leaf_t(x)|, and the answer is the value below which
-half of the weight lies. It has the smaller absolute error where labels are skewed or many of them equal.
+half of the weight lies. It has the smaller absolute error where labels are skewed or many of them equal. What a forest says of its training rows by the trees
+that did not draw them calibrates it without a second one: U. Johansson et al., Machine Learning 97, 155 (2014), doi:10.1007/s10994-014-5453-0.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 
 from ..base.errors import BadInput
 from ..base.registry import Card
@@ -82,13 +84,32 @@ class RandomForest(Regressor):
         share = self.share if self.share is not None else "sqrt" if self.classes else 1.0
         more = {"class_weight": "balanced"} if self.classes and self.balanced else {}
         forest = forms[not self.classes](self.trees, min_samples_leaf=self.least, max_features=share, bootstrap=self.bootstrap,
-                                         random_state=int(rng.integers(2**31 - 1)), **more).fit(x, y.astype(int) if self.classes else y)
+                                         random_state=int(rng.integers(2**31 - 1)), n_jobs=torch.get_num_threads(), **more).fit(x, y.astype(int) if self.classes else y)
         trees = of_sklearn([t.tree_ for t in forest.estimators_], 1 / self.trees)
+        self.unseen = self._unseen(trees, forest, x) if self.bootstrap and self.read == "mean" else None
         if self.classes:
             value = np.zeros((len(trees.value), self.classes))
             value[:, forest.classes_] = trees.value
             return {**trees.arrays(), "value": value}
         return trees.arrays() | (_members(trees, x, y) if self.read == "median" else {})
+
+    def _unseen(self, trees: Trees, forest, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(answers, spreads) of the training rows by the trees that did not draw them, NaN where all did."""
+        left_out = np.ones((len(x), self.trees), dtype=bool)
+        for t, drawn in enumerate(forest.estimators_samples_):
+            left_out[drawn, t] = False
+        outputs = trees.value.shape[1]
+        answers, spreads, step = np.zeros((len(x), outputs)), np.zeros((len(x), outputs)), max(WEIGHTS // self.trees, 1)
+        for i in range(0, len(x), step):
+            each, here = trees.each(x[i : i + step]) * self.trees, left_out[i : i + step, :, None]
+            count = np.where(here.any(1), here.sum(1), np.nan)
+            mean = (each * here).sum(1) / count
+            answers[i : i + step], spreads[i : i + step] = mean, np.sqrt(((each - mean[:, None]) ** 2 * here).sum(1) / count)
+        if not self.classes:
+            return answers[:, 0], spreads[:, 0]
+        every = np.zeros((len(x), self.classes))
+        every[:, forest.classes_] = answers
+        return np.where(np.isnan(answers[:, :1]), np.nan, every), spreads.max(1)
 
     def answer(self, x):
         trees = Trees.of_arrays(self.state)

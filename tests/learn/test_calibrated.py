@@ -8,6 +8,8 @@ from matterloop.base.errors import BadInput
 from matterloop.crystal.compositions import Compositions
 from matterloop.crystal.state import Crystals
 from matterloop.learn.calibrated import CalibratedPredictor, pooled
+from matterloop.learn.regressors import Regressor
+from matterloop.learn.tables import Table, read_table
 from matterloop.learn.targets import Target, labelled
 from matterloop.learn.training import recipe_for, train, train_regressor
 
@@ -92,6 +94,21 @@ def test_a_classical_model_is_kept_likewise(tmp_path):
     (tmp_path / "regressor.safetensors").write_bytes(b"x")
     with pytest.raises(BadInput, match="is not the file that classical.json describes"):
         CalibratedPredictor.load(tmp_path)
+
+
+@pytest.mark.parametrize(("model", "options", "fits"), [("random_forest", {"trees": 30}, 1), ("random_forest:elements", {"trees": 5}, 6)])
+def test_descriptors_of_a_classical_model_are_computed_once(model, options, fits, monkeypatch):
+    """A forest of drawn rows is calibrated by its own trees, others of few rows by five more models; either way each row is read once."""
+    read, learnt = [], []
+    monkeypatch.setattr("matterloop.learn.training.read_table", lambda inputs, features: read.append(len(inputs)) or read_table(inputs, features))
+    monkeypatch.setattr("matterloop.learn.regressors.read_table", lambda inputs, features: read_table(inputs, features) if isinstance(inputs, Table) else pytest.fail("read again"))
+    fit = Regressor.fit
+    monkeypatch.setattr(Regressor, "fit", lambda self, *given: learnt.append(1) or fit(self, *given))
+    crystals = salts()
+    found = train_regressor(model, crystals, TARGET, ROWS, options=options, refit=True)
+    assert read == [64] and len(learnt) == fits and found.predictor.conformal.rows == 64
+    said = found.predictor.predict(crystals)
+    assert np.mean((said.low <= crystals.get("hardness").numpy()) & (crystals.get("hardness").numpy() <= said.high)) >= 0.9
 
 
 def test_what_is_learnt_as_a_logarithm_has_positive_intervals():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from sklearn.ensemble import ExtraTreesRegressor
+import torch
+from sklearn.ensemble import ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
 
 from matterloop.base.errors import BadInput
 from matterloop.base.registry import load
@@ -53,3 +54,29 @@ def test_balanced_classes_lift_the_rare_one():
     plain, balanced = (load("random_forest", "regressor", trees=100, classes=2, least=8, balanced=b).fit(Table(X, NAMES), label, numpy_stream(0))
                        .predict(Table(X, NAMES))[:, 1].mean() for b in (False, True))
     assert label.mean() < 0.3 and balanced > plain + 0.05
+
+
+@pytest.mark.parametrize("classes", [0, 2])
+def test_training_rows_are_judged_by_the_trees_that_did_not_draw_them(classes):
+    """Against scikit-learn's own out-of-bag answers; a row without a label has none."""
+    y = np.where(X[:, 0] > 0, 1.0, 0.0) if classes else Y.copy()
+    y[3] = np.nan
+    model = load("random_forest", "regressor", trees=40, classes=classes, share=1.0).fit(Table(X, NAMES), y, numpy_stream(0))
+    known = np.delete(np.arange(200), 3)
+    order = known[in_order(X[known], y[known])]
+    form = RandomForestClassifier if classes else RandomForestRegressor
+    forest = form(40, max_features=1.0, oob_score=True, random_state=int(numpy_stream(0).integers(2**31 - 1))).fit(X[order], y[order])
+    answers, spreads = model.unseen
+    assert answers[order] == pytest.approx(forest.oob_decision_function_ if classes else forest.oob_prediction_, rel=1e-10)
+    assert np.isnan(answers[3]).all() and np.isnan(spreads[3]) and (spreads[known] >= 0).all() and len(answers) == 200
+    extra = load("random_forest:extra_trees", "regressor", trees=5).fit(Table(X, NAMES), Y, numpy_stream(0))
+    assert extra.unseen is None
+
+
+def test_threads_do_not_change_a_forest():
+    torch.set_num_threads(2)
+    try:
+        one = load("random_forest", "regressor", trees=6).fit(Table(X, NAMES), Y, numpy_stream(0)).predict(Table(NEW, NAMES))
+    finally:
+        torch.set_num_threads(1)
+    assert (one == load("random_forest", "regressor", trees=6).fit(Table(X, NAMES), Y, numpy_stream(0)).predict(Table(NEW, NAMES))).all()
