@@ -12,7 +12,8 @@ from ..base.errors import BadInput
 from .segments import runs
 from .state import Crystals
 
-MAX_WAVES = 2_000_000  # points of the boxes around the spheres of one batch
+MAX_WAVES = 2_000_000  # rods looked at, and vectors found, of one batch
+NEAR = 1e-6  # by which rods are taken longer before lengths decide
 
 
 @dataclass(frozen=True)
@@ -63,17 +64,37 @@ def waves_within(crystals: Crystals, cutoff: float | Tensor) -> Waves:
     if not bool((limit > 0).all() & limit.isfinite().all()):
         raise BadInput(f"the cutoff is {cutoff} 1/Å, allowed are positive finite numbers", "waves")
     reach = torch.floor(limit[:, None] * cell.norm(dim=-1) / (2 * math.pi)) * crystals.periodic  # h_i = k . a_i / 2 pi
-    points = (2 * reach + 1).prod(-1)
-    if float(points.sum()) > MAX_WAVES:
-        i = int(points.argmax())
-        raise BadInput(f"{int(points.sum())} reciprocal points would be looked at, {int(points[i])} of them here; allowed are {MAX_WAVES}: lower the cutoff, "
+    rods = (reach[:, 0] + 1) * (2 * reach[:, 1] + 1)  # of points with the same first two indices, the first not negative
+    if float(rods.sum()) > MAX_WAVES:
+        i = int(rods.argmax())
+        raise BadInput(f"{int(rods.sum())} rods of reciprocal points would be looked at, {int(rods[i])} of them here; allowed are {MAX_WAVES}: lower the cutoff, "
                        "or describe the lattice by shorter vectors", f"crystal {i}")
-    reach, points = reach.long(), points.long()
-    owner = torch.arange(len(cell), device=cell.device).repeat_interleave(points)
-    rank, side = runs(torch.zeros_like(points), points), 2 * reach[owner] + 1
-    index = torch.stack([rank // (side[:, 1] * side[:, 2]), rank // side[:, 2] % side[:, 1], rank % side[:, 2]], -1) - reach[owner]
-    half = (index[:, 0] > 0) | ((index[:, 0] == 0) & ((index[:, 1] > 0) | ((index[:, 1] == 0) & (index[:, 2] > 0))))
-    index, owner = index[half], owner[half]
-    found = Waves(index, owner)
-    keep = (found.vectors(cell, crystals.periodic).norm(dim=-1) < limit[owner]).nonzero()[:, 0]
-    return Waves(index[keep], owner[keep])
+    owner = torch.arange(len(cell), device=cell.device).repeat_interleave(rods.long())
+    rank, width = runs(torch.zeros_like(rods.long()), rods.long()), (2 * reach[:, 1] + 1).long()[owner]
+    h, k = rank // width, rank % width - reach[:, 1].long()[owner]
+    half = ((h > 0) | (k >= 0)).nonzero()[:, 0]
+    h, k, owner = h[half], k[half], owner[half]
+    low, high = _rod(h, k, reciprocal(cell, crystals.periodic)[owner], limit[owner])
+    low = torch.where((h == 0) & (k == 0), low.clamp(min=1.0), low)
+    many = (high - low + 1).clamp(min=0).long()
+    if (total := int(many.sum())) > MAX_WAVES:
+        of = torch.zeros(len(cell), dtype=torch.long, device=cell.device).index_add(0, owner, many)
+        raise BadInput(f"{total} reciprocal vectors are within the cutoff, {int(of.max())} of them here; allowed are {MAX_WAVES}: lower it", f"crystal {int(of.argmax())}")
+    each = torch.arange(len(many), device=cell.device).repeat_interleave(many)
+    found = Waves(torch.stack([h[each], k[each], runs(low.long(), many)], -1), owner[each])
+    keep = (found.vectors(cell, crystals.periodic).norm(dim=-1) < limit[found.owner]).nonzero()[:, 0]
+    return Waves(found.index[keep], found.owner[keep])
+
+
+def _rod(h: Tensor, k: Tensor, rows: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
+    """Smallest and largest third index (rods,) of points on each rod that may be within `limit` (rods,); rows (rods, 3, 3): reciprocal vectors."""
+    base = h[:, None] * rows[:, 0] + k[:, None] * rows[:, 1]
+    a, b, c = (rows[:, 2] ** 2).sum(-1), (rows[:, 2] * base).sum(-1), (base**2).sum(-1) - limit**2
+    flat = a == 0  # the third axis does not repeat
+    a = torch.where(flat, torch.ones_like(a), a)
+    under = b**2 - a * c
+    root = under.clamp(min=0).sqrt()
+    low, high = torch.ceil((-b - root) / a - NEAR), torch.floor((-b + root) / a + NEAR)
+    none, zero = torch.where(flat, c >= 0, under < -NEAR * a), torch.zeros_like(low)
+    low, high = torch.where(flat, zero, low), torch.where(flat, zero, high)
+    return torch.where(none, zero, low), torch.where(none, zero - 1, high)
