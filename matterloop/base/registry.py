@@ -21,7 +21,7 @@ from .errors import BadInput, Missing
 
 ROOT = Path(__file__).parents[1]
 SHELVES = ("represent", "predict", "potential", "measure", "judge", "generate", "campaign", "archive", "bench")
-ROLES = ("descriptor", "encoder", "regressor", "explanation", "potential", "generator", "search", "measure", "judge", "loop", "task", "source")
+ROLES = ("descriptor", "encoder", "regressor", "explanation", "pretraining", "potential", "generator", "search", "measure", "judge", "loop", "task", "source")
 ENTRY_POINT_GROUP = "matterloop.cards"
 _CARD = re.compile(r"^CARD = Card\(\n(?:[ \t].*\n)*\)", re.MULTILINE)
 

@@ -23,7 +23,7 @@ from .comparing import TOLERANCE, Broken, Check, Part, require
 from .examples import INVARIANCES
 
 ROLES = {
-    "descriptor": "contract_descriptor", "encoder": "contract_encoder", "regressor": "contract_regressor", "explanation": "contract_explanation", "potential": "contract_potential",
+    "descriptor": "contract_descriptor", "encoder": "contract_encoder", "regressor": "contract_regressor", "explanation": "contract_explanation", "pretraining": "contract_pretraining", "potential": "contract_potential",
     "generator": "contract_generator", "search": "contract_generator", "measure": "contract_measure", "judge": "contract_judge", "loop": "contract_loop",
     "task": "contract_task", "source": "contract_source"}
 SHORTEST_REASON = 10  # characters

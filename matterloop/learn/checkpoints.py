@@ -1,4 +1,5 @@
-"""The state of a training in one file: tensors as safetensors, everything else as JSON in its header. Nothing is executed when it is read."""
+"""The state of a training in one file: tensors as safetensors, everything else as JSON in its header; and files of tensors that words beside them describe by
+their SHA-256. Nothing is executed when they are read."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..archive.files import replacing
+from ..archive.files import replacing, sha256_of
 from ..base.errors import BadInput
 
 FORMAT = "matterloop-checkpoint-1"
@@ -64,3 +65,34 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         number, _, key = name.partition("/")
         state.setdefault(int(number), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+# files of tensors in a folder, described by words beside them
+
+
+def write_tensors(folder: Path, files: Mapping[str, Mapping[str, Tensor]]) -> dict[str, str]:
+    """{file name: SHA-256} of the files written into the folder, each {name: tensor}. ArchiveError where they cannot be written."""
+    from safetensors.torch import save_file
+
+    hashes = {}
+    for name, tensors in files.items():
+        with replacing(folder / name) as new:
+            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, new)
+        hashes[name] = sha256_of(folder / name)
+    return hashes
+
+
+def read_tensors(folder: Path, name: str, digest: str, words: str) -> dict[str, Tensor]:
+    """{name: tensor} of a file whose SHA-256 the file `words` gives; BadInput where it is another, a link, or no such file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / name
+    try:
+        if path.is_symlink():
+            raise BadInput("is a link; only files within the folder are read", str(path))
+        if (found := sha256_of(path)) != digest:
+            raise BadInput(f"is not the file that {words} describes (SHA-256 {found[:12]}..., wanted {str(digest)[:12]}...)", str(path))
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"cannot be read: {error}", str(path)) from None

@@ -43,6 +43,7 @@ class Recipe:
     patience       epochs without a better validation after which training ends, 0: never
     keep           "best": the weights of the epoch with the best validation, "last": those of the last
     loss           error of numbers: "l1", "l2", "huber"; None: the model's own
+    encoder_rate   factor on the rate for the weights of the encoder; freeze: first epochs in which they stay as they are
     seed           of the order of crystals and all that is drawn in training
     """
 
@@ -64,9 +65,13 @@ class Recipe:
     patience: int = 0
     keep: Literal["best", "last"] = "best"
     loss: Literal["l1", "l2", "huber"] | None = None
+    encoder_rate: float = 1.0
+    freeze: int = 0
     seed: int = 0
 
     def __post_init__(self):
+        if self.encoder_rate < 0 or self.freeze < 0:
+            raise BadInput(f"encoder_rate {self.encoder_rate}, freeze {self.freeze}: neither may be negative", "Recipe")
         if self.epochs < 1 or self.size < 1 or not self.rate > 0:
             raise BadInput(f"epochs {self.epochs}, size {self.size}, rate {self.rate}: all must be positive", "Recipe")
         if self.optimizer not in OPTIMIZERS:
@@ -149,7 +154,8 @@ class _Training:
         self.model, self.training, self.validation, self.recipe, self.log, self.measure = model, training, validation, recipe, log, measure
         self.path = None if checkpoint is None else Path(checkpoint)
         self.phases = _phases(model, recipe)
-        self.optimizers = [_optimizer(p, recipe) for p in self.phases]
+        slow = {id(p) for name, p in model.named_parameters() if "encoder" in name.split(".")}
+        self.optimizers = [_optimizer(p, recipe, slow) for p in self.phases]
         steps = len(training) * recipe.epochs
         self.schedule = Schedule(recipe.schedule, steps, min(round(recipe.warmup * len(training)), steps), recipe.milestones, recipe.factor, recipe.wait)
         self.average = Average(model, recipe.averaging, recipe.decay, recipe.start)
@@ -195,7 +201,8 @@ class _Training:
             rng = torch_stream(self.recipe.seed, "loss", self.step)
             for phase, optimizer in zip(self.phases, self.optimizers, strict=True):
                 for group in optimizer.param_groups:
-                    group["lr"] = rate * phase.rate
+                    own = 1.0 if not group["of_encoder"] else 0.0 if epoch < self.recipe.freeze else self.recipe.encoder_rate
+                    group["lr"] = rate * phase.rate * own
                 optimizer.zero_grad(set_to_none=True)
                 loss, parts = phase.loss(batch, rng)
                 value = float(loss.detach())
@@ -311,11 +318,14 @@ def _phases(model: nn.Module, recipe: Recipe) -> list[Phase]:
     return [Phase("", model.parameters(), own)]
 
 
-def _optimizer(phase: Phase, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimizer(phase: Phase, recipe: Recipe, slow: set[int]) -> torch.optim.Optimizer:
+    """Groups by two properties: matrices decay, and weights of the encoder (`slow`, ids) may have a rate of their own."""
     parameters = [p for p in phase.parameters if p.requires_grad]
     if not parameters:
         raise BadInput("has no parameter to train", f"phase {phase.name!r}" if phase.name else "the model")
-    groups = [{"params": [p for p in parameters if (p.dim() > 1) is wide], "weight_decay": recipe.weight_decay if wide else 0.0} for wide in (True, False)]
+    apart = recipe.encoder_rate != 1 or recipe.freeze > 0
+    groups = [{"params": [p for p in parameters if (p.dim() > 1) is wide and (apart and id(p) in slow) is of_encoder], "weight_decay": recipe.weight_decay if wide else 0.0,
+               "of_encoder": of_encoder} for of_encoder in (False, True) for wide in (True, False)]
     groups = [g for g in groups if g["params"]]
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.rate, momentum=recipe.momentum)

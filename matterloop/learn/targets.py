@@ -19,6 +19,7 @@ from ..crystal.state import Crystals
 from ..layers.directions import TensorHead, VectorHead
 from ..layers.parts import perceptron
 from .data import Batch
+from .evidential import Evidence, evidence, evidential_loss
 from .scaling import Scaling
 
 ERRORS = ("l1", "l2", "huber")
@@ -51,6 +52,7 @@ class Target:
     classes    0: a number; k: one of k labels
     rank       0 scalar, 1 vector, 2 symmetric tensor
     width      the number comes with a standard deviation of its own, learnt with it (an intensive number of a crystal)
+    evidential the number comes with how far measurements scatter and how much is known of it (an intensive number of a crystal)
     """
 
     name: str
@@ -60,6 +62,7 @@ class Target:
     classes: int = 0
     rank: int = 0
     width: bool = False
+    evidential: bool = False
 
     def __post_init__(self):
         if self.per not in ("crystal", "site"):
@@ -70,8 +73,10 @@ class Target:
             raise BadInput(f"classes is {self.classes} (0, or 2 and more), rank is {self.rank} (0, 1 or 2)", f"target {self.name!r}")
         if self.classes and self.rank:
             raise BadInput("a class has no direction; its rank is 0", f"target {self.name!r}")
-        if self.width and (self.per == "site" or self.extensive or self.classes or self.rank):
-            raise BadInput("only an intensive number of a crystal is learnt with a width", f"target {self.name!r}")
+        if (self.width or self.evidential) and (self.per == "site" or self.extensive or self.classes or self.rank):
+            raise BadInput(f"only an intensive number of a crystal is learnt with {'a width' if self.width else 'its evidence'}", f"target {self.name!r}")
+        if self.width and self.evidential:
+            raise BadInput("a width or evidence is learnt with a number, not both", f"target {self.name!r}")
 
     @property
     def quantity(self) -> Quantity:
@@ -98,7 +103,8 @@ class Predictor(nn.Module):
     """An encoder with one head per target.
 
     encoder  offers `width`, `graph(crystals) -> Graph` and `forward(crystals, graph) -> Features`; where it has them, `offers`: which of "edge", "vector"
-             and "tensor" its features hold, and `head(rng, outputs) -> Module` (rows, width) -> (rows, outputs), the head of its paper
+             and "tensor" its features hold, `head(rng, outputs) -> Module` (rows, width) -> (rows, outputs), the head of its paper, and `reads`: names of fields
+             of crystals that it looks at
     targets  a vector or symmetric tensor needs an encoder that offers edges, vectors or tensors (BadInput)
     hidden   width of the heads, where the encoder has none of its own
     scale    {target: Scaling, or (mean, spread) in the target's unit, per atom where extensive}
@@ -126,7 +132,7 @@ class Predictor(nn.Module):
     def _head(self, target: Target, rng: torch.Generator) -> nn.Module:
         width = self.encoder.width
         if target.rank == 0:
-            outputs = max(target.classes, 1) + target.width
+            outputs = 4 if target.evidential else max(target.classes, 1) + target.width
             return self.encoder.head(rng, outputs) if hasattr(self.encoder, "head") else perceptron(rng, width, self.hidden, outputs)
         usable = {"edge", "vector"} if target.rank == 1 else {"edge", "vector", "tensor"}
         if not usable & set(self.offers):
@@ -139,19 +145,36 @@ class Predictor(nn.Module):
         return {t.name: raw[t.name] if t.classes else self.scale[t.name].inverse(raw[t.name], t, crystals) for t in self.targets}
 
     def raw(self, crystals: Crystals, graph: Graph | None = None) -> dict[str, Tensor]:
-        """Like `forward`, before scaling: extensive targets (atoms, ...), in the dtype of the weights; "NAME width" of a target with one: the logarithm of it."""
+        """Like `forward`, before scaling: extensive targets (atoms, ...), in the dtype of the weights; "NAME width" of a target with one: the logarithm of it;
+        "NAME evidence" of an evidential one: the four numbers (rows, 4) of the head."""
         graph = self.encoder.graph(crystals) if graph is None else graph
-        found = self.encoder(crystals, graph)
+        return self.read(self.encoder(crystals, graph), crystals, graph)
+
+    def read(self, found: Features, crystals: Crystals, graph: Graph) -> dict[str, Tensor]:
+        """What `raw` gives, of features that are there already."""
         raw = {t.name: self._read(t, found, crystals, graph) for t in self.targets}
         for t in self.targets:
             if t.width:
                 raw[t.name], raw[f"{t.name} width"] = raw[t.name].unbind(-1)
+            if t.evidential:
+                raw[f"{t.name} evidence"] = raw[t.name]
+                raw[t.name] = evidence(raw[t.name]).mean
         return raw
 
     def deviations(self, crystals: Crystals, graph: Graph | None = None) -> dict[str, Tensor]:
-        """{target: (crystals,)} standard deviations learnt with the targets that have a width, float64 in their unit (of their logarithm where scaled so)."""
+        """{target: (crystals,)} standard deviations learnt with targets that have a width or evidence, float64 in their unit (of their logarithm where scaled so).
+
+        Of evidence it is that of a new measurement: aleatoric and epistemic variance together.
+        """
         raw = self.raw(crystals, graph)
-        return {t.name: self.scale[t.name].spread * raw[f"{t.name} width"].to(torch.float64).exp() for t in self.targets if t.width}
+        stated = {t.name: raw[f"{t.name} width"].to(torch.float64).exp() for t in self.targets if t.width}
+        stated |= {t.name: evidence(raw[f"{t.name} evidence"].to(torch.float64)).predictive.sqrt() for t in self.targets if t.evidential}
+        return {name: self.scale[name].spread * s for name, s in stated.items()}
+
+    def evidence(self, crystals: Crystals, graph: Graph | None = None) -> dict[str, Evidence]:
+        """{target: its evidence} of the evidential targets, (crystals,) each, float64 in units of the target's spread around its mean."""
+        raw = self.raw(crystals, graph)
+        return {t.name: evidence(raw[f"{t.name} evidence"].to(torch.float64)) for t in self.targets if t.evidential}
 
     def _read(self, target: Target, found: Features, crystals: Crystals, graph: Graph) -> Tensor:
         of_sites = target.per == "site" or target.extensive
@@ -167,18 +190,21 @@ class Predictor(nn.Module):
         elif rows is None:
             return head(found.whole)[crystals.owner, 0]
         y = head(rows)
-        return y if target.classes or target.width else y[:, 0]
+        return y if target.classes or target.width or target.evidential else y[:, 0]
 
-    def loss(self, batch: Batch | Crystals, rng: torch.Generator | None = None, error: str = "l1") -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: Batch | Crystals, rng: torch.Generator | None = None, error: str = "l1", features: Features | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum over targets of the mean error in units of the target's spread (cross entropy of classes) over what was measured, and its parts.
 
         error  "l1" absolute, "l2" squared, "huber" squared below KNEE and absolute above (P. J. Huber, Ann. Math. Statist. 35, 73 (1964))
+        features  of the encoder for the batch, where they are there already
         An extensive target counts per atom; a target on a logarithm by its logarithm; vectors and tensors by their components. A target without any
         label in the batch counts 0; `rng` is not used here. A target with a width counts by the logarithm of its likelihood: Laplace's for "l1", else normal
         (A. Kendall, Y. Gal, NeurIPS 2017, arXiv:1703.04977, eq. 8), sqrt(2) |x| / s + ln s or x^2 / 2 s^2 + ln s with the standard deviation s.
+        An evidential one counts by `evidential_loss`, whatever the error.
         """
         crystals, graph = (batch.crystals, batch.graph) if isinstance(batch, Batch) else (batch, None)
-        found = self.errors(self.raw(crystals, graph), crystals, error)
+        raw = self.raw(crystals, graph) if features is None else self.read(features, crystals, graph)
+        found = self.errors(raw, crystals, error)
         parts = {n: self.weights[n] * total / count.clamp(min=1) for n, (total, count) in found.items()}
         return sum(parts.values()), parts
 
@@ -204,6 +230,8 @@ class Predictor(nn.Module):
             found[t.name] = _ERROR[error](guess[here], truth[here]) / 3**t.rank, here.sum()
             if t.width:
                 found[t.name] = _unlikely(guess[here] - truth[here], raw[f"{t.name} width"][here], error).sum(), here.sum()
+            if t.evidential:
+                found[t.name] = evidential_loss(evidence(raw[f"{t.name} evidence"][here]), truth[here]).sum(), here.sum()
         return found
 
 

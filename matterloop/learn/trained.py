@@ -12,10 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..archive.files import replacing, sha256_of
+from ..archive.files import replacing
 from ..base.errors import BadInput, Missing
+from ..base.quantities import quantity_of
 from ..base.registry import load as load_part
+from ..crystal.compositions import Compositions
 from ..crystal.state import Crystals
+from .checkpoints import read_tensors, write_tensors
 from .scaling import Scaling
 from .targets import Predictor, Target
 
@@ -80,7 +83,7 @@ class Trained:
     def stream(self, crystals: Crystals, together: int = TOGETHER, on_progress: Callable[[int, int], None] | None = None):
         """(first crystal, the crystals, their predictions) of one part after the other."""
         self.predictor.eval()
-        done, bare = 0, crystals.bare()
+        done, bare = 0, read_by(self.predictor.encoder, crystals)
         for piece in bare.split(together):
             try:
                 found = self.predictor(piece)
@@ -95,18 +98,12 @@ class Trained:
 
     def save(self, folder: str | Path) -> Path:
         """Write the folder and return it; weights in float32, the words last, so that a folder with words is whole. ArchiveError where it cannot be written."""
-        from safetensors.torch import save_file
-
         folder = Path(folder)
         files = {WEIGHTS: {k: v.float() if v.is_floating_point() else v for k, v in self.predictor.state_dict().items()}}
         files |= {f"{name}.safetensors": values for name, values in self.arrays.items()}
-        hashes = {}
-        for name, tensors in files.items():
-            if name != WEIGHTS and (not EXTRA.fullmatch(name) or len(tensors) == 0):
-                raise BadInput(f"arrays are called {name!r}; names are lower case letters, digits and _, and hold at least one tensor", "Trained.save")
-            with replacing(folder / name) as new:
-                save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, new)
-            hashes[name] = sha256_of(folder / name)
+        if odd := [name for name, tensors in files.items() if name != WEIGHTS and (not EXTRA.fullmatch(name) or len(tensors) == 0)]:
+            raise BadInput(f"arrays are called {odd[0]!r}; names are lower case letters, digits and _, and hold at least one tensor", "Trained.save")
+        hashes = write_tensors(folder, files)
         words = {"version": VERSION, "encoder": self.encoder, "options": dict(self.options), "seed": self.seed, "hidden": self.predictor.hidden,
                  "targets": [asdict(t) for t in self.targets], "scaling": {n: s.to_words() for n, s in self.predictor.scale.items()},
                  "weights": dict(self.predictor.weights), **{k: dict(getattr(self, k)) for k in NOTES}, "files": hashes}
@@ -124,7 +121,7 @@ class Trained:
         folder = Path(folder)
         words = _words(folder)
         where = str(folder / WORDS)
-        tensors = {name: _tensors(folder, name, digest) for name, digest in words["files"].items()}
+        tensors = {name: read_tensors(folder, name, digest, WORDS) for name, digest in words["files"].items()}
         targets = [_target(t, where) for t in words["targets"]]
         scale = {n: Scaling.of_words(s, where) for n, s in words["scaling"].items()}
         predictor = Predictor(load_part(words["encoder"], "encoder", **words["options"]), targets, hidden=words["hidden"], seed=words["seed"], scale=scale,
@@ -135,6 +132,13 @@ class Trained:
             raise BadInput(f"the weights do not fit the encoder {words['encoder']!r} with its options: {error}", str(folder / WEIGHTS)) from None
         return Trained(predictor.eval(), words["encoder"], words["options"], seed=words["seed"], arrays={n.removesuffix(".safetensors"): v for n, v in tensors.items()},
                        **{k: words[k] for k in NOTES})
+
+
+def read_by(encoder: torch.nn.Module, inputs: Crystals | Compositions) -> Crystals | Compositions:
+    """The inputs without fields but those per crystal that the encoder looks at (its `reads`) and that are there."""
+    names = [n for n in getattr(encoder, "reads", ()) if n in inputs.whole]
+    bare = inputs.bare()
+    return bare.with_fields(whole={n: inputs.whole[n] for n in names}, quantities={n: quantity_of(n, inputs.quantities) for n in names}) if names else bare
 
 
 NOTES = ("recipe", "history", "data", "uncertainty", "distance")
@@ -161,21 +165,6 @@ def _words(folder: Path) -> dict[str, Any]:
     if plain := [n for n in words["files"] if n != WEIGHTS and not EXTRA.fullmatch(n)]:
         raise BadInput(f"names the file {plain[0]!r}; only plain names within the folder are read", where)
     return words
-
-
-def _tensors(folder: Path, name: str, digest: str) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    path = folder / name
-    try:
-        if path.is_symlink():
-            raise BadInput("is a link; only files within the folder are read", str(path))
-        if (found := sha256_of(path)) != digest:
-            raise BadInput(f"is not the file that {WORDS} describes (SHA-256 {found[:12]}..., wanted {str(digest)[:12]}...)", str(path))
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise BadInput(f"cannot be read: {error}", str(path)) from None
 
 
 def _target(words: Any, where: str) -> Target:

@@ -13,12 +13,14 @@ import torch
 
 from ..base.errors import BadInput, Missing
 from ..base.registry import find, load
-from ..base.seeds import numpy_stream
+from ..base.seeds import numpy_stream, torch_stream
 from ..crystal.compositions import Compositions
 from ..crystal.state import Crystals
 from .calibrated import CalibratedPredictor, calibrated
 from .data import Batches, Samples
 from .fit import Course, Recipe, fit
+from .measuring import validation_errors
+from .pretrained import TEACHER, Distilled, Pretrained, looked_at
 from .recipes import recipe_changes
 from .scaling import fit_scaling
 from .tables import Table, read_table
@@ -73,15 +75,22 @@ def samples_of(inputs: Crystals | Compositions, encoder: torch.nn.Module, on_pro
     return Samples.of(inputs, encoder.graph, on_progress)
 
 
-def check_inputs(model: str, inputs: Crystals | Compositions) -> None:
+def reader(model: str, options: Mapping[str, Any] | None = None) -> str:
+    """The encoder that reads: the one within where `model` is put around another, else the model itself."""
+    name, _, preset = model.partition(":")
+    given = {**find(name, "encoder").card.presets.get(preset, {}), **(options or {})}
+    return str(given.get("encoder", model))
+
+
+def check_inputs(model: str, inputs: Crystals | Compositions, options: Mapping[str, Any] | None = None) -> None:
     """BadInput where formulas are given to an encoder that needs structures."""
-    card = find(model.partition(":")[0], "encoder").card
+    card = find(reader(model, options).partition(":")[0], "encoder").card
     if isinstance(inputs, Compositions) and "composition" not in card.capabilities:
         raise BadInput("needs structures, and only compositions are given; `matterloop models --role encoder` says which take compositions", f"model {model!r}")
 
 
-def measure_speed(predictor: Predictor, batches: Batches, trials: int = TRIALS) -> Speed:
-    """Rates over `trials` batches after two that warm up; the predictor is left as it was, but for gradients, which are none."""
+def measure_speed(predictor: torch.nn.Module, batches: Batches, trials: int = TRIALS) -> Speed:
+    """Rates over `trials` batches after two that warm up; the model, which offers `loss`, is left as it was, but for gradients, which are none."""
     predictor.train()
     before = {k: v.clone() for k, v in predictor.state_dict().items()}
     optimizer = torch.optim.AdamW(predictor.parameters(), 0.0, fused=True)
@@ -92,7 +101,7 @@ def measure_speed(predictor: Predictor, batches: Batches, trials: int = TRIALS) 
         for batch in batches.epoch(done):
             begin = time.perf_counter()
             optimizer.zero_grad(set_to_none=True)
-            loss, _ = predictor.loss(batch)
+            loss, _ = predictor.loss(batch, torch_stream(0, "speed", done))
             middle = time.perf_counter()
             loss.backward()
             end = time.perf_counter()
@@ -111,6 +120,7 @@ def measure_speed(predictor: Predictor, batches: Batches, trials: int = TRIALS) 
 def train(model: str, inputs: Crystals | Compositions, target: Target, rows: Mapping[str, Sequence[int]], *, options: Mapping[str, Any] | None = None,
           recipe: Mapping[str, Any] | None = None, log_scale: bool = False, references: bool = False, members: int = 1, budget: float | None = None, seed: int = 0,
           names: Sequence[str] = (), data: Mapping[str, Any] | None = None, checkpoint: Path | None = None, calibrate: bool = True, descriptor: str = "",
+          start: Pretrained | None = None, teacher: Pretrained | None = None, share: float = 0.5,
           log: Callable[[dict[str, Any]], None] | None = None, should_stop: Callable[[], bool] | None = None) -> Training:
     """Train encoder `model` ("name" or "name:preset") on `inputs`, whose field `target.name` holds the labels.
 
@@ -121,22 +131,33 @@ def train(model: str, inputs: Crystals | Compositions, target: Target, rows: Map
     budget      seconds of training in all: epochs are cut so that it is kept, as measured beforehand
     descriptor  for distances, see `calibrated`
     checkpoint  folder for the states of training; a training that was stopped goes on from there
+    start       weights that the encoder begins with (the heads are drawn); `encoder_rate` and `freeze` of the recipe say how far it may move
+    teacher     what it saw of every atom is learnt beside the labels, with `share` of the loss, from 0 to 1
     log         hears the events of `fit` with "member" added, and {"event": "graphs" | "plan" | "calibrate", ...}
     A training that was stopped early still gives a predictor, which is not calibrated. Errors as `fit`, `load` and the encoder's graph.
     """
     tell = log or (lambda event: None)
-    check_inputs(model, inputs)
+    check_inputs(model, inputs, options)
     given = {k: torch.as_tensor(np.asarray(rows.get(k, ())), dtype=torch.long) for k in ("train", "val")}
     inputs, own_names = inputs[torch.cat([given["train"], given["val"]])], [str(names[i]) for k in given for i in given[k].tolist()] if len(names) else ()
     part = {"train": torch.arange(len(given["train"])), "val": len(given["train"]) + torch.arange(len(given["val"]))}
-    plan = recipe_for(len(part["train"]), **{"seed": seed, **recipe_changes(model), **(recipe or {})})
+    plan = recipe_for(len(part["train"]), **{"seed": seed, **recipe_changes(reader(model, options)), **(recipe or {})})
     options = dict(options or {})
     scale = {} if target.classes else {target.name: fit_scaling(target, inputs[part["train"]], log=log_scale, references=references)}
-    build = lambda s: Predictor(load(model, "encoder", **{**options, **({"seed": s} if _has_seed(model) else {})}), [target], seed=s, scale=scale)
+
+    def build(s: int) -> Predictor:
+        encoder = load(model, "encoder", **{**options, **({"seed": s} if has_seed(model) else {})})
+        if start is not None:
+            start.give(encoder, model, options)
+        return Predictor(encoder, [target], seed=s, scale=scale)
+
     first, seconds = build(seed), {}
     begin = time.perf_counter()
     try:
-        samples = samples_of(inputs, first.encoder, lambda done, of: tell({"event": "graphs", "done": done, "of": of}))
+        if teacher is not None and isinstance(inputs, Compositions):
+            raise BadInput("looks at structures, and only compositions are given", "teacher")
+        taught = inputs if teacher is None else looked_at(inputs, teacher.build())
+        samples = samples_of(taught, first.encoder, lambda done, of: tell({"event": "graphs", "done": done, "of": of}))
     except BadInput as error:
         if error.crystal is not None and own_names:
             raise BadInput(error.message, row=own_names[error.crystal]) from None
@@ -151,16 +172,18 @@ def train(model: str, inputs: Crystals | Compositions, target: Target, rows: Map
         plan = replace(plan, epochs=kept or int(np.clip(SPARE * budget / members / epoch, 1, plan.epochs)))
     tell({"event": "plan", "epochs": plan.epochs, "size": plan.size, "rows": len(part["train"]), "parameters": _parameters(first), "training_per_second": speed.training,
           "seconds": plan.epochs * members * len(part["train"]) / speed.training})
+    lineage = {k: v.origin for k, v in (("start", start), ("teacher", teacher)) if v is not None} | ({"share_of_teacher": share} if teacher is not None else {})
     courses, trained = [], []
     for i in range(members):
         predictor = first if i == 0 else build(seed + i)
         own = replace(plan, seed=seed + i)
-        course = fit(predictor, training, validation, own, checkpoint=None if checkpoint is None else Path(checkpoint) / f"training_{i}.safetensors",
-                     log=lambda event, i=i: tell({**event, "member": i}), should_stop=should_stop)
+        learner = predictor if teacher is None else Distilled(predictor, taught.get(TEACHER).shape[1], share, seed + i)
+        course = fit(learner, training, validation, own, checkpoint=None if checkpoint is None else Path(checkpoint) / f"training_{i}.safetensors",
+                     log=lambda event, i=i: tell({**event, "member": i}), should_stop=should_stop, measure=lambda _, held, p=predictor: validation_errors(p, held))
         courses.append(course)
         summary = {"best": course.best, "steps": course.steps, "seconds": round(course.seconds, 2), "stopped": course.stopped, "epochs": len(course.history)}
-        trained.append(Trained(predictor, model, {**options, **({"seed": seed + i} if _has_seed(model) else {})}, _words(own), summary,
-                               {"inputs": "compositions" if isinstance(inputs, Compositions) else "crystals", "rows": len(part["train"]), **(data or {})}, seed + i))
+        trained.append(Trained(predictor, model, {**options, **({"seed": seed + i} if has_seed(model) else {})}, _words(own), summary,
+                               {"inputs": "compositions" if isinstance(inputs, Compositions) else "crystals", "rows": len(part["train"]), **lineage, **(data or {})}, seed + i))
         if not course.complete:
             break
     seconds["training"] = sum(c.seconds for c in courses)
@@ -261,5 +284,6 @@ def _parameters(predictor: Predictor) -> int:
     return sum(p.numel() for p in predictor.parameters() if p.requires_grad)
 
 
-def _has_seed(model: str) -> bool:
+def has_seed(model: str) -> bool:
+    """Whether the first weights of the encoder follow from an option `seed`."""
     return "seed" in find(model.partition(":")[0], "encoder").card.capabilities

@@ -14,7 +14,7 @@ from matterloop.archive.records import Reason
 from matterloop.base.errors import BadInput
 from matterloop.base.seeds import torch_stream
 from matterloop.bench import contract, contract_descriptor, contract_encoder, contract_explanation, contract_generator, contract_judge, contract_loop, contract_measure
-from matterloop.bench import contract_potential, contract_regressor, contract_source, contract_task
+from matterloop.bench import contract_potential, contract_pretraining, contract_regressor, contract_source, contract_task
 from matterloop.bench import examples as ex
 from matterloop.bench.contract import checks, run_check
 from matterloop.bench.targets_forces import TargetsForces
@@ -41,6 +41,9 @@ from matterloop.represent.wyckoff_gene import WyckoffGene
 from .planted import SHIFTS, part
 from .planted_explanations import BUGS as EXPLANATION
 from .planted_explanations import SOUND as EXPLAIN
+from .planted_pretraining import BUGS as PRETRAINING
+from .planted_pretraining import SOUND as PRETRAIN
+from .planted_pretraining import SUPERVISED
 from .planted_regressors import BUGS as REGRESSOR
 from .planted_regressors import SOUND as FOREST
 
@@ -633,7 +636,8 @@ FULL_SET = {  # a card that claims every capability of its kind -> its bugs
     "generator that learns": (part("search", lambda **o: Generator(learns=True), (*HONOURS, "learns")), GENERATOR),
     "relaxation": (relaxing(), RELAXING), "hull": (hulling(), HULLING), "judge": (judge(), JUDGE),
     "judge of batches": (part("judge", lambda **o: Judge(Sun()), ("unique", "novel")), JUDGE),
-    "loop": (loop(), LOOP), "task": (task(), TASK), "source": (source(), SOURCE), "regressor": (FOREST, REGRESSOR), "explanation": (EXPLAIN, EXPLANATION)}
+    "loop": (loop(), LOOP), "task": (task(), TASK), "source": (source(), SOURCE), "regressor": (FOREST, REGRESSOR), "explanation": (EXPLAIN, EXPLANATION),
+    "pretraining": (PRETRAIN, PRETRAINING), "pretraining with labels": (SUPERVISED, PRETRAINING)}
 
 
 def run(planted, name):
@@ -642,7 +646,7 @@ def run(planted, name):
 
 BUGS = [pytest.param(planted, name, id=f"{kind}-{name}") for kind, bugs in
         (("encoder", ENCODER), ("encoder of compositions", SET_BUGS), ("encoder of symmetry", GENE_BUGS), ("potential", POTENTIAL), ("descriptor", DESCRIPTOR), ("generator", GENERATOR), ("relaxation", RELAXING), ("hull", HULLING),
-         ("judge", JUDGE), ("loop", LOOP), ("task", TASK), ("source", SOURCE), ("regressor", REGRESSOR), ("explanation", EXPLANATION)) for name, planted in bugs.items()]
+         ("judge", JUDGE), ("loop", LOOP), ("task", TASK), ("source", SOURCE), ("regressor", REGRESSOR), ("explanation", EXPLANATION), ("pretraining", PRETRAINING)) for name, planted in bugs.items()]
 SOUND = [pytest.param(sound, check.name, id=f"{kind}-{check.name}", marks=[pytest.mark.slow] if check.name == "overfits" and "learns" in kind else [])
          for kind, (sound, _) in FULL_SET.items() for check in checks(sound) if check.name != "reference" or "learns" not in kind]
 
@@ -668,7 +672,7 @@ def test_every_check_has_a_planted_bug(kind):
 def test_every_capability_is_claimed_by_a_sound_twin():
     modules = {"encoder": contract_encoder, "potential": contract_potential, "descriptor": contract_descriptor, "generator": contract_generator,
                "measure": contract_measure, "judge": contract_judge, "loop": contract_loop, "task": contract_task, "source": contract_source, "regressor": contract_regressor,
-               "explanation": contract_explanation}
+               "explanation": contract_explanation, "pretraining": contract_pretraining}
     claimed = {role: {w for sound, _ in FULL_SET.values() if sound.card.role == role or (role, sound.card.role) == ("generator", "search")
                       for w in sound.card.capabilities} for role in modules}
     silent = {"magmoms", "spread", "pretrained", "dtype", "needs_package", "whole", "site"}  # words that change how a check looks, not which are made
