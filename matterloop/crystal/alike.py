@@ -35,29 +35,52 @@ class Alike:
 
     def __call__(self, crystals: Crystals) -> Graph:
         """Errors as `builder`."""
-        graph = self.builder(crystals)
-        length = graph.vectors(crystals.bare().to(torch.float64)).norm(dim=-1)
-        if length.requires_grad:
-            return Graph(graph.senders, graph.receivers, graph.shift, {"length": length, "count": torch.ones_like(graph.senders)})
-        if not len(graph):
-            return Graph(graph.senders, graph.receivers, graph.shift, {"length": length, "count": graph.senders}, _first(_compact(_pair(crystals.owner, crystals.species))))
-        step = self._steps(length, graph.owner(crystals))
-        colour = _refined(graph, _compact(_pair(crystals.owner, crystals.species)), step)
-        alike = _first(colour)
-        own = (alike[graph.receivers] == graph.receivers).nonzero()[:, 0]
-        which = _compact(_pair(graph.receivers[own], _compact(_pair(colour[graph.senders[own]], step[own]))))
-        _, place, many = _leaders(which)
-        kept = own[place]
-        return Graph(graph.senders[kept], graph.receivers[kept], graph.shift[kept], {"length": segment_mean(length[own], which, len(many)), "count": many}, alike)
+        return folded(crystals, self.builder(crystals), slack=self.slack)
 
-    def _steps(self, length: Tensor, owner: Tensor) -> Tensor:
-        """(edges,) number of the group of equal lengths of its crystal that each edge belongs to."""
-        order = torch.argsort(length)
-        order = order[torch.argsort(owner[order], stable=True)]
-        ranked, whose = length[order], owner[order]
-        new = torch.ones_like(whose)
-        new[1:] = (ranked.diff() > self.slack) | (whose.diff() != 0)
-        return torch.empty_like(order).index_copy(0, order, new.cumsum(0) - 1)
+
+def folded(crystals: Crystals, graph: Graph, mark: Tensor | None = None, length: Tensor | None = None, also: Tensor | None = None, slack: float = 1e-5) -> Graph:
+    """`graph` as `Alike` gives it, for networks that may know more of an edge than its length; data of edges are those of the first of all alike.
+
+    mark    (edges,) whole numbers, not negative: edges of a crystal with different ones are never alike. What they tell must not depend on how the crystal lies
+    length  (edges,) in Å if it is not that of the edges' vectors
+    also    (edges,) bool: edges that the graph keeps in any case, with a count of 0 where another stands for them; at atoms that stand for themselves
+    """
+    if length is None:
+        length = graph.vectors(crystals.bare().to(torch.float64)).norm(dim=-1)
+    data = {**graph.edge, "length": length, "count": torch.ones_like(graph.senders)}
+    if length.requires_grad or crystals.frac.requires_grad or crystals.cell.requires_grad:
+        return Graph(graph.senders, graph.receivers, graph.shift, data)
+    colour = _compact(_pair(crystals.owner, crystals.species))
+    if not len(graph):
+        return Graph(graph.senders, graph.receivers, graph.shift, data, _first(colour))
+    step = _steps(length, graph.owner(crystals), slack)
+    if mark is not None:
+        step = _compact(_pair(step, _compact(mark)))
+    colour = _refined(graph, colour, step)
+    alike = _first(colour)
+    own = (alike[graph.receivers] == graph.receivers).nonzero()[:, 0]
+    which = _compact(_pair(graph.receivers[own], _compact(_pair(colour[graph.senders[own]], step[own]))))
+    _, place, many = _leaders(which)
+    kept = own[place]
+    data["length"], data["count"] = length.index_copy(0, kept, segment_mean(length[own], which, len(many))), torch.zeros_like(graph.senders).index_copy(0, kept, many)
+    if also is not None:
+        kept = (also | (data["count"] > 0)).nonzero()[:, 0]
+    return Graph(graph.senders, graph.receivers, graph.shift, data, alike).pick(kept)
+
+
+def multisets(which: Tensor, token: Tensor, size: int) -> Tensor:
+    """(size,) whole numbers that are equal where the multisets of tokens (rows,) of their rows `which` (rows,) are; not negative."""
+    return torch.zeros(size, dtype=torch.long, device=which.device).index_add(0, which, _mixed(token)) & 0x7FFFFFFFFFFFFFFF
+
+
+def _steps(length: Tensor, owner: Tensor, slack: float) -> Tensor:
+    """(edges,) number of the group of equal lengths of its crystal that each edge belongs to."""
+    order = torch.argsort(length)
+    order = order[torch.argsort(owner[order], stable=True)]
+    ranked, whose = length[order], owner[order]
+    new = torch.ones_like(whose)
+    new[1:] = (ranked.diff() > slack) | (whose.diff() != 0)
+    return torch.empty_like(order).index_copy(0, order, new.cumsum(0) - 1)
 
 
 @dataclass(frozen=True)

@@ -121,9 +121,16 @@ def copy_edges(crystals: Crystals, known: Translations, crystal: Tensor, vector:
 
 def united(*graphs: Graph, both_ways: bool = True) -> tuple[Graph, list[Tensor]]:
     """Every edge of the graphs once, by receiver, with its opposite if `both_ways`; and for each graph (its edges,) the places of its edges."""
-    rows = [torch.cat([g.receivers[:, None], g.senders[:, None], g.shift], 1) for g in graphs]
-    every = torch.cat(rows)
+    senders, receivers, shift = (torch.cat([getattr(g, name) for g in graphs]) for name in ("senders", "receivers", "shift"))
     if both_ways:
-        every = torch.cat([every, torch.cat([every[:, 1:2], every[:, :1], -every[:, 2:]], 1)])
-    edges, place = torch.unique(every, dim=0, return_inverse=True)
-    return Graph(edges[:, 1].contiguous(), edges[:, 0].contiguous(), edges[:, 2:].contiguous()), list(place.split([*map(len, rows), len(every) - sum(map(len, rows))])[:-1])
+        senders, receivers, shift = torch.cat([senders, receivers]), torch.cat([receivers, senders]), torch.cat([shift, -shift])
+    if not len(senders):
+        return Graph(senders, receivers, shift), [senders for _ in graphs]
+    reach, atoms = int(shift.abs().max()), int(torch.maximum(senders.max(), receivers.max())) + 1
+    key = receivers * atoms + senders
+    for axis in range(3):
+        key = key * (2 * reach + 1) + shift[:, axis] + reach
+    key, place = torch.unique(key, return_inverse=True)
+    first = torch.empty_like(key).index_copy(0, place, torch.arange(len(place), device=place.device))
+    ends = offsets_of(torch.tensor([len(g) for g in graphs])).tolist()
+    return Graph(senders[first], receivers[first], shift[first]), [place[a:b] for a, b in zip(ends, ends[1:], strict=False)]

@@ -21,14 +21,15 @@ from torch.nn import functional as F
 
 from ..base.registry import Card
 from ..base.seeds import torch_stream
+from ..crystal.alike import folded, multisets, nodes_of
 from ..crystal.frames import copy_edges, frames, united
 from ..crystal.graph import Graph, Nearest
 from ..crystal.segments import Bins, offsets_of, runs, segment_count, segment_sum
 from ..crystal.state import Crystals
 from ..crystal.translations import translations
+from ..layers.gated_convolution import Messages, WeightedNorm
 from ..layers.gated_triples import Gate
 from ..layers.merging import merged
-from ..layers.normal import BatchNorm
 from ..layers.parts import Gaussians, linear
 from ..learn.targets import Features
 from ..represent.element_bins import WIDTH, element_bins
@@ -60,6 +61,7 @@ CARD = Card(
         "no bias before batch normalisation, which would take it away",
         "layers of the public code that nothing runs through are left out",
         "first weights are drawn after Glorot; the code takes torch's own",
+        "an atom or edge that symmetry repeats is computed once and counted as often as it occurs: the same numbers, less work",
     ),
 )
 
@@ -84,18 +86,20 @@ class NearestAndFrame:
 
 
 class NodeAttention(nn.Module):
-    """(atoms, width) from atoms and edges (edges, width)."""
+    """(nodes, width) from nodes and edges (edges, width)."""
 
     def __init__(self, rng, width: int):
         super().__init__()
         self.query, self.key, self.value, self.edge = (linear(rng, width, width) for _ in range(4))
-        self.gate, self.join, self.norm = Gate(rng, width), linear(rng, width, width, bias=False), BatchNorm(width)
+        self.gate, self.join, self.norm = Gate(rng, width), linear(rng, width, width, bias=False), WeightedNorm(width)
 
-    def forward(self, x: Tensor, e: Tensor, here: Bins, there: Bins) -> Tensor:
-        """here, there: bins of the edges by receiver and by sender."""
+    def forward(self, x: Tensor, e: Tensor, messages: Messages) -> Tensor:
+        """x (nodes, width), e (edges, width)."""
+        here, there = messages.receivers, messages.senders
         key, value = self.key(x), self.value(x)
         total = here.take(self.gate.part(0, key, value)) + there.take(self.gate.part(1, key, value)) + self.gate.last(self.edge, e)
-        return F.softplus(x + self.norm(self.join(here.sum(self.gate(here.take(self.query(x)), total)))))
+        message = self.gate(here.take(self.query(x)), total, messages.share, messages.edges)
+        return F.softplus(x + self.norm(self.join(here.sum(message * messages.times)), messages.node_share, messages.nodes))
 
 
 class EdgeAttention(nn.Module):
@@ -106,15 +110,17 @@ class EdgeAttention(nn.Module):
         self.query, self.key, self.value = (linear(rng, width, width) for _ in range(3))
         self.keys, self.values = (nn.ModuleList(linear(rng, width, width) for _ in range(3)) for _ in range(2))
         self.angle = linear(rng, width, width, bias=False)
-        self.gate, self.join, self.norm = Gate(rng, width), linear(rng, width, width, bias=False), BatchNorm(width)
+        self.gate, self.join, self.norm = Gate(rng, width), linear(rng, width, width, bias=False), WeightedNorm(width)
 
-    def forward(self, e: Tensor, length: Tensor, angle: Tensor, edge: Tensor, place: Tensor) -> Tensor:
+    def forward(self, e: Tensor, length: Tensor, angle: Tensor, edge: Tensor, place: Tensor, messages: Messages) -> Tensor:
         """length (crystals, 3, width) of the frames; angle (rows, width) of edge `edge` (rows,) to `place` (rows,), a crystal's number times 3 plus p."""
         of_edge, of_place = Bins(edge, len(e)), Bins(place, length.shape[0] * 3)
         third = [self.gate.part(1, self.keys[p](length[:, p]), self.values[p](length[:, p])) for p in range(3)]
         total = of_edge.take(self.gate.part(0, self.key(e), self.value(e))) + of_place.take(torch.stack(third, 1).flatten(0, 1))
-        message = self.gate(of_edge.take(self.query(e)), total + self.gate.last(self.angle, angle))
-        return F.softplus(e + self.norm(self.join(of_edge.sum(message))))
+        often = messages.share[edge]
+        part = float(often.sum(dtype=torch.float64))
+        message = self.gate(of_edge.take(self.query(e)), total + self.gate.last(self.angle, angle), often / max(part, 1e-30), part * messages.edges)
+        return F.softplus(e + self.norm(self.join(of_edge.sum(message)), messages.share, messages.edges))
 
 
 class IComFormer(nn.Module):
@@ -129,7 +135,7 @@ class IComFormer(nn.Module):
     def __init__(self, width: int = 256, blocks: int = 4, neighbours: int = 25, radius: float = 8.0, bins: int = 256, seed: int = 0):
         super().__init__()
         rng = torch_stream(seed, "comformer")
-        self.width, self.graph = width, NearestAndFrame(neighbours, radius)
+        self.width, self.search = width, NearestAndFrame(neighbours, radius)
         self.register_buffer("elements", torch.tensor(element_bins()), persistent=False)
         self.embed = linear(rng, WIDTH, width)
         self.near, self.turn = Gaussians(-4.0, 0.0, bins, (bins - 1) / 4), Gaussians(-1.0, 1.0, bins, (bins - 1) / 2)
@@ -137,42 +143,64 @@ class IComFormer(nn.Module):
         self.edges = EdgeAttention(rng, width)
         self.blocks = nn.ModuleList(NodeAttention(rng, width) for _ in range(blocks))
 
+    def graph(self, crystals: Crystals) -> Graph:
+        """Edges are alike where their lengths are and all their angles to the frames; those along the frames of a crystal's first atom are kept in any case."""
+        graph = self.search(crystals)
+        with torch.no_grad():
+            _, at, row, place, weight, _, kind = cosines(crystals.bare().to(torch.float64), graph, torch.arange(len(graph), device=graph.senders.device))
+            mark = multisets(row, (kind * 3 + place % 3) * 2**20 + (1e6 * weight).round().long(), len(graph))
+        return folded(crystals, graph, mark, also=torch.zeros_like(graph.senders, dtype=torch.bool).index_fill(0, at, True))
+
     def forward(self, crystals: Crystals, graph: Graph) -> Features:
         """Features in the dtype of the weights."""
-        dtype, vector = self.embed.weight.dtype, graph.vectors(crystals)
-        length = vector.norm(dim=-1)
-        here, there = Bins(graph.receivers, crystals.atoms), Bins(graph.senders, crystals.atoms)
-        x = F.embedding(crystals.species, self.embed(self.elements))
-        e = self.length(self.near((-0.75 / length).to(dtype)))
+        dtype, own = self.embed.weight.dtype, (graph.edge["count"] > 0).nonzero()[:, 0]
+        edges = graph.pick(own)
+        nodes = nodes_of(edges, crystals.atoms)
+        messages = Messages(nodes, edges.edge["count"], dtype)
+        x = F.embedding(crystals.species[nodes.first], self.embed(self.elements))
+        e = self.length(self.near((-0.75 / edges.edge["length"]).to(dtype)))
         for n, block in enumerate(self.blocks):
-            x = block(x, e, here, there)
+            x = block(x, e, messages)
             if n == 0:
-                frame, angle, edge, place = self.angles(crystals, graph, vector, length)
+                frame, angle, edge, place = self.angles(crystals, graph, own)
                 frame = self.length(self.near((-0.75 / frame).to(dtype))) * (frame > 0).to(dtype)[..., None]
-                e = self.edges(e, frame, self.cosine(angle), edge, place)
-        return Features(x)
+                e = self.edges(e, frame, self.cosine(angle), edge, place, messages)
+        return Features(x[nodes.of_atom])
 
     def head(self, rng: torch.Generator, outputs: int) -> nn.Module:
         """The layers of the paper after pooling: (rows, width) to (rows, outputs)."""
         return nn.Sequential(linear(rng, self.width, self.width), nn.SiLU(), linear(rng, self.width, outputs))
 
-    def angles(self, crystals: Crystals, graph: Graph, vector: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(crystals, 3) lengths of the frames' vectors, 0 where there is none; Gaussians (rows, bins) of cosines to them, edge and place of each row."""
-        share = graph.edge["place"] * (graph.receivers == crystals.offsets[graph.owner(crystals)])[:, None]  # the frames as seen from the first atom
-        at, p = (share > 0).nonzero().unbind(1)
-        owner = graph.owner(crystals)
-        place = owner[at] * 3 + p
-        order = torch.argsort(place, stable=True)
-        at, place, weight = at[order], place[order], share[at, p][order]
-        frame = segment_sum(weight * length[at], place, 3 * len(crystals))
-        many = segment_count(owner[at], len(crystals))
-        row, used = torch.arange(len(graph)).repeat_interleave(many[owner]), runs(offsets_of(many)[:-1][owner], many[owner])
-        cosine = ((vector[row] * vector[at[used]]).sum(-1) / (length[row] * length[at[used]])).clamp(-1, 1)
-        cosine, kind = merged(cosine, owner[row])  # directions that symmetry makes equal are expanded once
-        key, group = torch.unique((row * 3 + place[used] % 3) * len(cosine) + kind, return_inverse=True)
-        weight, of = segment_sum(weight[used], group, len(key)).to(self.embed.weight.dtype), Bins(key % len(cosine), len(cosine))
+    def angles(self, crystals: Crystals, graph: Graph, own: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(crystals, 3) lengths of the frames' vectors, 0 where there is none; Gaussians (rows, bins) of the cosines to them of the edges `own`, averaged over
+        the frames; the place in `own` of each row's edge, and its place among all vectors of frames, a crystal's number times 3 plus 0, 1 or 2.
+        """
+        frame, _, row, place, weight, cosine, kind = cosines(crystals, graph, own)
+        key, group = torch.unique((row * 3 + place % 3) * len(cosine) + kind, return_inverse=True)
+        weight, of = segment_sum(weight, group, len(key)).to(self.embed.weight.dtype), Bins(key % len(cosine), len(cosine))
         key, group = torch.unique_consecutive(key // max(len(cosine), 1), return_inverse=True)
-        table = self.turn(cosine.to(weight.dtype))
-        angle = Bins(group, len(key)).sum(weight[:, None] * of.take(table))
+        angle = Bins(group, len(key)).sum(weight[:, None] * of.take(self.turn(cosine.to(weight.dtype))))
         edge = key // 3
-        return frame.view(-1, 3), angle, edge, owner[edge] * 3 + key % 3
+        return frame, angle, edge, graph.owner(crystals)[own[edge]] * 3 + key % 3
+
+
+def cosines(crystals: Crystals, graph: Graph, own: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Of the edges `own` to the frames, as edges of a crystal's first atom show them: (crystals, 3) lengths of the frames' vectors, 0 where there is none; those
+    edges; then for every row, an edge of `own` with one of them: its place in `own`, that of the vector (crystal's number times 3 plus 0, 1 or 2), the share
+    of frames with the vector there; different cosines, and (rows,) which is each row's.
+    """
+    owner = graph.owner(crystals)
+    vector = graph.vectors(crystals)
+    length = vector.norm(dim=-1)
+    share = graph.edge["place"] * (graph.receivers == crystals.offsets[owner])[:, None]
+    at, p = (share > 0).nonzero().unbind(1)
+    place = owner[at] * 3 + p
+    order = torch.argsort(place, stable=True)
+    at, place, weight = at[order], place[order], share[at, p][order]
+    frame = segment_sum(weight * length[at], place, 3 * len(crystals))
+    many = segment_count(owner[at], len(crystals))
+    mine = owner[own]
+    row, used = torch.arange(len(own), device=own.device).repeat_interleave(many[mine]), runs(offsets_of(many)[:-1][mine], many[mine])
+    unit = vector / length[:, None]
+    cosine, kind = merged((unit[own[row]] * unit[at[used]]).sum(-1).clamp(-1, 1), mine[row])  # directions that symmetry makes equal are expanded once
+    return frame.view(-1, 3), at, row, place[used], weight[used], cosine, kind

@@ -21,9 +21,11 @@ from torch.nn import functional as F
 
 from ..base.registry import Card
 from ..base.seeds import torch_stream
+from ..crystal.alike import nodes_of
 from ..crystal.graph import Graph
 from ..crystal.segments import Bins
 from ..crystal.state import Crystals
+from ..layers.gated_convolution import Messages
 from ..layers.harmonics import real_harmonics
 from ..layers.normal import BatchNorm
 from ..layers.padded import Padded
@@ -134,14 +136,14 @@ class EComFormer(nn.Module):
         """Features in the dtype of the weights."""
         dtype, vector = self.embed.weight.dtype, graph.vectors(crystals)
         length = vector.norm(dim=-1)
-        here, there = Bins(graph.receivers, crystals.atoms), Bins(graph.senders, crystals.atoms)
+        messages = Messages(nodes_of(graph, crystals.atoms), torch.ones_like(graph.senders), dtype)
         harmonics = (math.sqrt(4 * math.pi) * real_harmonics(vector / length[:, None], 3)).to(dtype)
         x = F.embedding(crystals.species, self.embed(self.elements))
         e = self.length(self.near((-0.75 / length).to(dtype)))
         for n, block in enumerate(self.blocks):
-            x = block(x, e, here, there)
+            x = block(x, e, messages)
             if n == 0:
-                x = self.tensors(x, e, harmonics, here, there)
+                x = self.tensors(x, e, harmonics, messages.receivers, messages.senders)
         return Features(x)
 
     def head(self, rng: torch.Generator, outputs: int) -> nn.Module:
