@@ -2,7 +2,7 @@
 
 A. Amini, W. Schwarting, A. Soleimany, D. Rus, NeurIPS 2020, arXiv:1910.02600, eqs. 5 to 10; on molecules: A. P. Soleimany et al., ACS Cent. Sci. 7, 1356
 (2021), doi:10.1021/acscentsci.1c00546. What it calls epistemic depends on the weight of the second term and is no calibrated probability by itself: N. Meinert,
-J. Gawlikowski, A. Lavin, AAAI 2023, arXiv:2205.10060. `Conformal.of(..., spread=...)` makes intervals of it.
+J. Gawlikowski, A. Lavin, AAAI 2023, arXiv:2205.10060. A `Target(..., evidential=True)` is learnt so, and calibration makes intervals of it.
 """
 
 from __future__ import annotations
@@ -10,21 +10,14 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..base.errors import BadInput
-from ..base.seeds import torch_stream
-from ..crystal.compositions import Compositions, atom_mean
-from ..crystal.graph import Graph
-from ..crystal.state import Crystals
-from ..layers.parts import perceptron
-from .data import Batch
-from .scaling import Scaling
-from .targets import Target, known
-from .trained import TOGETHER
+
+WEIGHT = 0.01  # of the second term of the loss, that of the paper's regressions
+
 
 
 class Evidence(NamedTuple):
@@ -41,6 +34,11 @@ class Evidence(NamedTuple):
         return self.beta / (self.alpha - 1)
 
     @property
+    def predictive(self) -> Tensor:
+        """Expected variance of a new measurement around the mean, both together: that of Student's t of eq. 7."""
+        return self.aleatoric + self.epistemic
+
+    @property
     def epistemic(self) -> Tensor:
         """Variance of the mean, beta / (nu (alpha - 1)): what more data would take away."""
         return self.aleatoric / self.nu
@@ -54,7 +52,7 @@ def evidence(raw: Tensor) -> Evidence:
     return Evidence(mean, F.softplus(nu), F.softplus(alpha) + 1, F.softplus(beta))
 
 
-def evidential_loss(found: Evidence, truth: Tensor, weight: float = 0.01) -> Tensor:
+def evidential_loss(found: Evidence, truth: Tensor, weight: float = WEIGHT) -> Tensor:
     """(rows,) -log of the evidence (eq. 8) plus `weight` times |error| (2 nu + alpha) (eq. 9), for rows that have a label.
 
     Eq. 8 with Omega = 2 beta (1 + nu): 1/2 ln(pi / nu) - alpha ln Omega + (alpha + 1/2) ln((y - gamma)^2 nu + Omega) + ln(Gamma(alpha) / Gamma(alpha + 1/2)).
@@ -65,45 +63,3 @@ def evidential_loss(found: Evidence, truth: Tensor, weight: float = 0.01) -> Ten
     likelihood = (0.5 * torch.log(math.pi / nu) - alpha * torch.log(omega) + (alpha + 0.5) * torch.log(error**2 * nu + omega)
                   + torch.lgamma(alpha) - torch.lgamma(alpha + 0.5))
     return likelihood + weight * error.abs() * (2 * nu + alpha)
-
-
-class EvidentialPredictor(nn.Module):
-    """An encoder with a head of four numbers for one intensive number of a crystal; trained by `fit`, which asks for `loss`.
-
-    scale   of the target; weight of the second term of the loss; hidden width of the head
-    """
-
-    def __init__(self, encoder: nn.Module, target: Target, hidden: int = 32, seed: int = 0, scale: Scaling | None = None, weight: float = 0.01):
-        super().__init__()
-        if target.classes or target.rank or target.extensive or target.per != "crystal":
-            raise BadInput("only an intensive number of a crystal is learnt with its evidence", f"target {target.name!r}")
-        self.encoder, self.target, self.scale, self.weight = encoder, target, scale or Scaling(), weight
-        rng = torch_stream(seed, "head", target.name)
-        self.head = encoder.head(rng, 4) if hasattr(encoder, "head") else perceptron(rng, encoder.width, hidden, 4)
-
-    def forward(self, crystals: Crystals | Compositions, graph: Graph | None = None) -> Evidence:
-        """(crystals,) each, in units of the target's spread."""
-        found = self.encoder(crystals, self.encoder.graph(crystals) if graph is None else graph)
-        return evidence(self.head(found.whole if found.whole is not None else atom_mean(found.site, crystals)))
-
-    def loss(self, batch: Batch, rng: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean of `evidential_loss` over the rows that have a label, 0 where none has."""
-        labels = batch.crystals.get(self.target.name)
-        here = known(self.target, labels)
-        found = self(batch.crystals, batch.graph)
-        truth = self.scale.apply(labels, self.target, batch.crystals).to(found.mean.dtype)
-        each = evidential_loss(Evidence(*(x[here] for x in found)), truth[here], self.weight)
-        total = each.sum() / here.sum().clamp(min=1)
-        return total, {self.target.name: total}
-
-    @torch.no_grad()
-    def predict(self, crystals: Crystals | Compositions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(value, standard deviation of a measurement, standard deviation of the mean), (crystals,) each, in the target's unit (deviations of a logarithm
-        where that is learnt)."""
-        self.eval()
-        parts = []
-        for piece in crystals.bare().split(TOGETHER):
-            found = self(piece)
-            mean = self.scale.inverse(found.mean, self.target, piece)
-            parts.append(torch.stack([mean, self.scale.spread * found.aleatoric.double().sqrt(), self.scale.spread * found.epistemic.double().sqrt()]))
-        return tuple(torch.cat(parts, 1).numpy())

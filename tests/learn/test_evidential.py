@@ -14,7 +14,7 @@ from matterloop.learn import evidential as e
 from matterloop.learn.data import Batches, Samples
 from matterloop.learn.fit import Recipe, fit
 from matterloop.learn.scaling import Scaling
-from matterloop.learn.targets import Target
+from matterloop.learn.targets import Predictor, Target
 
 
 def test_evidential_likelihood_is_students_t():
@@ -44,7 +44,7 @@ def test_evidence_learns_where_the_noise_is():
 
 
 def test_an_encoder_is_trained_with_its_evidence():
-    target = Target("gap", "eV")
+    target = Target("gap", "eV", evidential=True)
     formulas = [f"{m}{n}{x}" for m in ("Li", "Na", "K", "Mg", "Ca", "Sr") for x in ("O", "S", "F", "Cl") for n in (1, 2)]
     noise = torch.randn(48, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     loud = torch.tensor(["O" in f or "S" == f[-1] for f in formulas])
@@ -52,12 +52,17 @@ def test_an_encoder_is_trained_with_its_evidence():
     labels[5] = torch.nan
     inputs = Compositions.of(formulas).with_fields({"gap": labels}, {"gap": target.quantity})
     encoder = load("roost", "encoder", width=16, hidden=24, layers=1, out=(24, 16), seed=0)
-    model = e.EvidentialPredictor(encoder, target, scale=Scaling(3.0, 2.0))
+    model = Predictor(encoder, [target], scale={"gap": Scaling(3.0, 2.0)})
     samples = Samples.of(inputs, encoder.graph)
     course = fit(model, Batches(samples, torch.arange(48), 16), None, Recipe(epochs=40, size=16, rate=5e-3))
     assert course.history[-1]["loss"] < course.history[0]["loss"]
-    value, scatter, doubt = model.predict(inputs)
-    assert np.isfinite(value).all() and (scatter > 0).all() and (doubt > 0).all()
-    assert scatter[loud.numpy()].mean() > 1.5 * scatter[~loud.numpy()].mean()
-    with pytest.raises(BadInput, match="only an intensive number"):
-        e.EvidentialPredictor(encoder, Target("metal", classes=2))
+    with torch.no_grad():
+        found, stated, value = model.evidence(inputs)["gap"], model.deviations(inputs)["gap"], model(inputs)["gap"]
+    assert torch.isfinite(value).all() and (found.aleatoric > 0).all() and (found.epistemic > 0).all()
+    assert value.numpy() == pytest.approx((3 + 2 * found.mean).numpy(), rel=1e-6)
+    assert stated.numpy() == pytest.approx(2 * (found.aleatoric + found.epistemic).sqrt().numpy(), rel=1e-6)
+    scatter = found.aleatoric.sqrt()
+    assert scatter[loud].mean() > 1.5 * scatter[~loud].mean()
+    for wrong, message in (({"classes": 2}, "only an intensive number"), ({"width": True}, "not both")):
+        with pytest.raises(BadInput, match=message):
+            Target("metal", evidential=True, **wrong)
