@@ -144,7 +144,7 @@ def _own_spread(member: Trained | TrainedRegressor, target: Target, inputs: Crys
     """(rows,) standard deviation that a member states, None where it states none."""
     if isinstance(member, TrainedRegressor):
         return member.spread(inputs, values)
-    if not target.width or not len(inputs):
+    if not (target.width or target.evidential) or not len(inputs):
         return None
     with torch.no_grad():
         found = np.concatenate([member.predictor.deviations(piece)[target.name].numpy() for piece in inputs.bare().split(TOGETHER)])
