@@ -25,7 +25,7 @@ from .comparing import Check, Part, near, own_randomness, require, untouched
 from .contract_encoder import dead_parameters, reference
 
 CAPABILITIES = {
-    "supervised": "learns from labels that the crystals carry: settings name them, `targets`",
+    "supervised": "learns from labels instead where the setting `targets` names fields of the crystals", "labels_only": "cannot do without `targets`",
     "directions": "needs an encoder that offers vectors",
     "transfer": "offers transfer(start, encoder, model, options) to start encoders other than the one that was trained"}
 LEARNT = (150, 0.85)  # steps of Adam, and the share of the first loss that must not be left
@@ -43,8 +43,8 @@ def checks(part: Part) -> Iterator[Check]:
     subject = Subject(part)
     for name in ex.INVARIANCES:
         yield Check(name, "fast", lambda name=name: subject.invariant(name))
-    labels = "labels_read" if part.can("supervised") else "labels_unread"
-    names = ["learns", "moves", labels, "one_atom", "inputs_untouched", "repeatable", "other_encoders", "reference", *(["transfer"] if part.can("transfer") else [])]
+    labels = (["labels_read"] if part.can("supervised") else []) + ([] if part.can("labels_only") else ["labels_unread"])
+    names = ["learns", "moves", *labels, "one_atom", "inputs_untouched", "repeatable", "other_encoders", "reference", *(["transfer"] if part.can("transfer") else [])]
     yield from (Check(name, "fast", getattr(subject, name)) for name in names)
 
 
@@ -63,15 +63,15 @@ class Subject:
 
     @cached_property
     def method(self):
-        return self.part.build(**({"targets": (LABEL,)} if self.part.can("supervised") else {}))
+        return self.part.build(**({"targets": (LABEL,)} if self.part.can("labels_only") else {}))
 
     @cached_property
     def crystals(self) -> Crystals:
         return self.told(crystals_of())
 
     def told(self, crystals: Crystals) -> Crystals:
-        """With a label per crystal where the method learns from labels: the mean atomic number."""
-        return _labelled(crystals) if self.part.can("supervised") else crystals
+        """With a label per crystal where the method needs labels: the mean atomic number."""
+        return _labelled(crystals) if self.part.can("labels_only") else crystals
 
     def encoder(self, model: str = "", options: dict | None = None, seed: int = 0) -> nn.Module:
         from ..base.registry import load
@@ -79,8 +79,8 @@ class Subject:
         options = self.options if options is None else options
         return load(model or self.model, "encoder", **options, seed=seed).to(torch.float64)
 
-    def task(self, crystals: Crystals, seed: int = 0, encoder: nn.Module | None = None) -> nn.Module:
-        return self.method.task(encoder or self.encoder(), crystals, seed).to(torch.float64)
+    def task(self, crystals: Crystals, seed: int = 0, encoder: nn.Module | None = None, method=None) -> nn.Module:
+        return (method or self.method).task(encoder or self.encoder(), crystals, seed).to(torch.float64)
 
     def loss(self, task: nn.Module, crystals: Crystals, draw: int = 0) -> Tensor:
         """The loss of all crystals, which are those the task was made for."""
@@ -130,19 +130,18 @@ class Subject:
 
     def labels_read(self) -> None:
         """Other labels make another loss; a crystal without a label is no failure."""
-        turned = self.crystals.put(**{LABEL: self.crystals.get(LABEL).flip(0)})
-        one, two = (float(self.loss(self.task(c), c).detach()) for c in (self.crystals, turned))
-        require(one != two, "other labels give the same loss")
-        gap = self.crystals.get(LABEL).clone()
+        method, crystals = self.part.build(targets=(LABEL,)), _labelled(self.crystals)
+        found = lambda c: self.loss(self.task(c, method=method), c).detach()
+        require(float(found(crystals)) != float(found(crystals.put(**{LABEL: crystals.get(LABEL).flip(0)}))), "other labels give the same loss")
+        gap = crystals.get(LABEL).clone()
         gap[0] = torch.nan
-        holed = self.crystals.put(**{LABEL: gap})
-        require(bool(self.loss(self.task(holed), holed).isfinite()), "a crystal without a label makes the loss infinite")
+        require(bool(found(crystals.put(**{LABEL: gap})).isfinite()), "a crystal without a label makes the loss infinite")
 
     def one_atom(self) -> None:
         crystals = self.told(Crystals.join([ex.one_atom(), ex.one_atom((29, 29))]))
         for k in range(DRAWS):
             value = self.loss(self.task(crystals), crystals, k)
-            require(bool(value.isfinite()), f"the loss of crystals of one atom is {float(value)}")
+            require(bool(value.isfinite()), f"the loss of crystals of one atom is {float(value.detach())}")
 
     def inputs_untouched(self) -> None:
         crystals = self.told(crystals_of())
@@ -164,7 +163,7 @@ class Subject:
             task = self.task(self.crystals, encoder=self.encoder(model, dict(card.small))).train()
             value = self.loss(task, self.crystals)
             value.backward()
-            require(bool(value.isfinite()), f"the loss with the encoder {model} is {float(value)}")
+            require(bool(value.isfinite()), f"the loss with the encoder {model} is {float(value.detach())}")
             moved = [p.grad is not None and bool((p.grad != 0).any()) for p in task.encoder.parameters()]
             require(any(moved), f"no weight of the encoder {model} gets a gradient")
 

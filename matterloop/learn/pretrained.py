@@ -1,7 +1,7 @@
 """What pre-training leaves behind: an encoder's weights with their origin, as a start for other trainings and as a teacher beside them.
 
 Distillation of features: A. Romero et al., "FitNets: hints for thin deep nets", ICLR 2015, arXiv:1412.6550, eq. 3; of crystals K. Das et al., AAAI 2023,
-doi:10.1609/aaai.v37i6.25892, eq. 8: loss = share |teacher - projected student|^2 + (1 - share) loss of the labels.
+doi:10.1609/aaai.v37i6.25892: loss = share |teacher - projected student|^2 + (1 - share) loss of the labels, with features of unit length.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def resolved(method: str) -> str:
 
 @torch.no_grad()
 def looked_at(crystals: Crystals, teacher: nn.Module) -> Crystals:
-    """The crystals with the teacher's features of every atom as the field TEACHER (atoms, width), float32.
+    """The crystals with the teacher's features of every atom, of unit length, as the field TEACHER (atoms, width), float32.
 
     A teacher that does not tell atoms apart gives each the features of its crystal. Errors of its graph name the crystal's place.
     """
@@ -161,7 +161,7 @@ def looked_at(crystals: Crystals, teacher: nn.Module) -> Crystals:
             seen: Features = teacher(piece, teacher.graph(piece))
         except BadInput as error:
             raise error.renumbered(lambda i: i + done) from None
-        found.append((seen.whole[piece.owner] if seen.site is None else seen.site).float())
+        found.append(F.normalize((seen.whole[piece.owner] if seen.site is None else seen.site).float()))
         done += len(piece)
     return crystals.with_fields(site={TEACHER: torch.cat(found)})
 
@@ -182,12 +182,13 @@ class Distilled(nn.Module):
         self.project = linear(torch_stream(seed, "distilled"), predictor.encoder.width, width)
 
     def loss(self, batch: Batch, rng: torch.Generator | None = None, error: str = "l1") -> tuple[Tensor, dict[str, Tensor]]:
-        """(1 - share) times the loss of the labels and share times the mean square off the teacher's features, by atom, or by crystal where the student sees no atoms."""
+        """(1 - share) times the loss of the labels and share times the mean squared distance from the teacher's features, by atom, or by crystal where the student
+        sees no atoms."""
         crystals, graph = batch.crystals, batch.graph
         graph = self.predictor.encoder.graph(crystals) if graph is None else graph
         found, wanted = self.predictor.encoder(crystals, graph), crystals.get(TEACHER)
         own, parts = self.predictor.loss(batch, rng, error, found)
         rows = found.whole if found.site is None else found.site
         wanted = (atom_mean(wanted, crystals) if found.site is None else wanted).to(rows)
-        taught = F.mse_loss(self.project(rows), wanted)
+        taught = (F.normalize(self.project(rows)) - wanted).square().sum(-1).mean()
         return (1 - self.share) * own + self.share * taught, {**parts, "teacher": taught}

@@ -4,7 +4,7 @@ A method is a part of role "pretraining": `load(name, "pretraining", **settings)
 
     task(encoder, inputs, seed) -> Module   with `.encoder` (the encoder given) and `.loss(batch, rng) -> (scalar, {part: scalar})`
 
-`inputs` are all crystals it will see, bare unless its card says "supervised"; `batch.rows` are places in them, so that what a loss needs of a crystal may be
+`inputs` are all crystals it will see, bare unless the method names `targets`, fields with labels; `batch.rows` are places in them, so that what a loss needs of a crystal may be
 worked out here, once. A task may hold `graph`, a builder for the batches instead of the encoder's, or None where it makes graphs itself. A method may offer
 `transfer(start, encoder, model, options)` to put what was learnt into an encoder that is not the one that was trained.
 """
@@ -21,13 +21,15 @@ import numpy as np
 import torch
 
 from ..base.errors import BadInput
-from ..base.registry import find, load
+from ..base.registry import load
 from ..crystal.state import Crystals
 from .checkpoints import read_checkpoint
 from .data import Batches, Samples
 from .fit import Recipe, fit
 from .pretrained import Pretrained, resolved
 from .recipes import recipe_changes
+from .scaling import fit_scaling
+from .targets import Predictor, Target
 from .training import SPARE, check_inputs, has_seed, measure_speed, recipe_for
 
 EPOCHS = 30  # passes through the data where nothing else is said
@@ -37,6 +39,17 @@ def pretraining_recipe(model: str, rows: int, **changes) -> Recipe:
     """The recipe for so many crystals: the model's own, EPOCHS passes, the weights of the last, no error of labels; `changes` are fields of Recipe."""
     own = {k: v for k, v in recipe_changes(model).items() if k not in ("loss", "epochs")}
     return recipe_for(rows, **{**own, "epochs": EPOCHS, "keep": "last", **changes})
+
+
+def multitask(encoder: torch.nn.Module, inputs: Crystals, names: Sequence[str], seed: int = 0) -> Predictor:
+    """A predictor of the fields `names` of the crystals together, one number per crystal each, NaN where not known: the task of a supervised method.
+
+    A field counts by its spread over the crystals; Missing for one that is not there.
+    """
+    targets = [Target(n) for n in names]
+    for n in names:
+        inputs.get(n)
+    return Predictor(encoder, targets, seed=seed, scale={t.name: fit_scaling(t, inputs) for t in targets})
 
 
 def pretrain(method: str, model: str, inputs: Crystals, rows: Sequence[int] | None = None, *, settings: Mapping[str, Any] | None = None,
@@ -54,20 +67,20 @@ def pretrain(method: str, model: str, inputs: Crystals, rows: Sequence[int] | No
     One that was stopped early gives its weights too; `complete` is then false. Errors as `fit`, `load` and the encoder's graph.
     """
     tell, settings, options = log or (lambda event: None), dict(settings or {}), dict(options or {})
-    card = find(method.partition(":")[0], "pretraining").card
+    maker = load(method, "pretraining", **settings)
     check_inputs(model, inputs)
     if rows is not None:
         rows = torch.as_tensor(np.asarray(rows), dtype=torch.long)
         inputs, names = inputs[rows], [names[i] for i in rows.tolist()] if len(names) else ()
     if not len(inputs):
         raise BadInput("no crystal to learn from", "pretrain")
-    inputs = inputs if "supervised" in card.capabilities else inputs.bare()
+    inputs = inputs if getattr(maker, "targets", ()) else inputs.bare()
     plan = pretraining_recipe(model, len(inputs), **{"seed": seed, **(recipe or {})})
     encoder = load(model, "encoder", **{**options, **({"seed": seed} if has_seed(model) else {})})
     if start is not None:
         start.give(encoder, model, options)
     try:
-        task = load(method, "pretraining", **settings).task(encoder, inputs, seed)
+        task = maker.task(encoder, inputs, seed)
         builder = getattr(task, "graph", encoder.graph)
         samples = Samples(inputs) if builder is None else Samples.of(inputs, builder, lambda done, of: tell({"event": "graphs", "done": done, "of": of}))
     except BadInput as error:

@@ -55,12 +55,12 @@ def in_place(loss, batch, task, rng):
 
 
 SOUND = method()
-SUPERVISED = method(capabilities=("supervised", "directions"), reference=WITH_LABELS)
+SUPERVISED = method(capabilities=("supervised", "labels_only", "directions"), reference=WITH_LABELS)
 BUGS = {name: method(lambda loss, batch, task, rng, f=f: loss + f(batch.crystals).sum()) for name, f in SHIFTS.items()} | {
     "learns": method(lambda loss, batch, task, rng: loss + 100),
     "moves": method(blind=True),
     "labels_unread": method(lambda loss, batch, task, rng: loss + len(batch.crystals.whole)),
-    "labels_read": method(capabilities=("supervised", "directions"), deaf=True),
+    "labels_read": method(capabilities=("supervised", "labels_only", "directions"), deaf=True),
     "one_atom": method(lambda loss, batch, task, rng: loss + 0 * (batch.crystals.counts - 1).log().sum()),
     "inputs_untouched": method(in_place),
     "repeatable": method(lambda loss, batch, task, rng: loss + torch.rand(())),
