@@ -13,9 +13,11 @@ APART = 1024.0  # between crystals; far above any number, and exact in binary
 def merged(x: Tensor, owner: Tensor, slack: float = 1e-6) -> tuple[Tensor, Tensor]:
     """Means of numbers x (rows,) of the same crystal `owner` (rows,) without gaps above `slack` when sorted, and (rows,) which of them stands for each.
 
-    Numbers below 512 in size; differentiable in x.
+    Numbers below 512 in size. Where slopes are wanted all stay as they are: equal numbers may change differently.
     """
-    away = x.detach() + APART * owner
+    if x.requires_grad:
+        return x, torch.arange(len(x), device=x.device)
+    away = x + APART * owner
     order = torch.argsort(away)
     ranked = away[order]
     new = (ranked.diff(prepend=ranked[:1]) > slack).cumsum(0)

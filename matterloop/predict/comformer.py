@@ -93,11 +93,11 @@ class NodeAttention(nn.Module):
         self.query, self.key, self.value, self.edge = (linear(rng, width, width) for _ in range(4))
         self.gate, self.join, self.norm = Gate(rng, width), linear(rng, width, width, bias=False), WeightedNorm(width)
 
-    def forward(self, x: Tensor, e: Tensor, messages: Messages) -> Tensor:
-        """x (nodes, width), e (edges, width)."""
+    def forward(self, x: Tensor, e: Tensor, messages: Messages, kinds: Bins | None = None) -> Tensor:
+        """x (nodes, width), e (edges, width); with `kinds`, bins of the edges by its rows, rows of e serve several edges each."""
         here, there = messages.receivers, messages.senders
-        key, value = self.key(x), self.value(x)
-        total = here.take(self.gate.part(0, key, value)) + there.take(self.gate.part(1, key, value)) + self.gate.last(self.edge, e)
+        key, value, edge = self.key(x), self.value(x), self.gate.last(self.edge, e)
+        total = here.take(self.gate.part(0, key, value)) + there.take(self.gate.part(1, key, value)) + (edge if kinds is None else kinds.take(edge))
         message = self.gate(here.take(self.query(x)), total, messages.share, messages.edges)
         return F.softplus(x + self.norm(self.join(here.sum(message * messages.times)), messages.node_share, messages.nodes))
 
@@ -112,15 +112,17 @@ class EdgeAttention(nn.Module):
         self.angle = linear(rng, width, width, bias=False)
         self.gate, self.join, self.norm = Gate(rng, width), linear(rng, width, width, bias=False), WeightedNorm(width)
 
-    def forward(self, e: Tensor, length: Tensor, angle: Tensor, edge: Tensor, place: Tensor, messages: Messages) -> Tensor:
-        """length (crystals, 3, width) of the frames; angle (rows, width) of edge `edge` (rows,) to `place` (rows,), a crystal's number times 3 plus p."""
-        of_edge, of_place = Bins(edge, len(e)), Bins(place, length.shape[0] * 3)
+    def forward(self, e: Tensor, length: Tensor, angle: Tensor, edge: Tensor, place: Tensor, kinds: Bins, messages: Messages) -> Tensor:
+        """e (kinds, width) of the different lengths of edges, length (crystals, 3, width) of the frames; angle (rows, width) of edge `edge` (rows,) to `place`
+        (rows,), a crystal's number times 3 plus p.
+        """
+        of_edge, of_place, of_kind = Bins(edge, len(kinds.index)), Bins(place, length.shape[0] * 3), Bins(kinds.index[edge], len(e))
         third = [self.gate.part(1, self.keys[p](length[:, p]), self.values[p](length[:, p])) for p in range(3)]
-        total = of_edge.take(self.gate.part(0, self.key(e), self.value(e))) + of_place.take(torch.stack(third, 1).flatten(0, 1))
+        total = of_kind.take(self.gate.part(0, self.key(e), self.value(e))) + of_place.take(torch.stack(third, 1).flatten(0, 1))
         often = messages.share[edge]
         part = float(often.sum(dtype=torch.float64))
-        message = self.gate(of_edge.take(self.query(e)), total + self.gate.last(self.angle, angle), often / max(part, 1e-30), part * messages.edges)
-        return F.softplus(e + self.norm(self.join(of_edge.sum(message)), messages.share, messages.edges))
+        message = self.gate(of_kind.take(self.query(e)), total + self.gate.last(self.angle, angle), often / max(part, 1e-30), part * messages.edges)
+        return F.softplus(kinds.take(e) + self.norm(self.join(of_edge.sum(message)), messages.share, messages.edges))
 
 
 class IComFormer(nn.Module):
@@ -158,13 +160,14 @@ class IComFormer(nn.Module):
         nodes = nodes_of(edges, crystals.atoms)
         messages = Messages(nodes, edges.edge["count"], dtype)
         x = F.embedding(crystals.species[nodes.first], self.embed(self.elements))
-        e = self.length(self.near((-0.75 / edges.edge["length"]).to(dtype)))
-        for n, block in enumerate(self.blocks):
+        length, kind = merged(edges.edge["length"], edges.owner(crystals))
+        e, kinds = self.length(self.near((-0.75 / length).to(dtype))), Bins(kind, len(length))
+        x = self.blocks[0](x, e, messages, kinds)
+        frame, angle, edge, place = self.angles(crystals, graph, own)
+        frame = self.length(self.near((-0.75 / frame).to(dtype))) * (frame > 0).to(dtype)[..., None]
+        e = self.edges(e, frame, angle, edge, place, kinds, messages)
+        for block in self.blocks[1:]:
             x = block(x, e, messages)
-            if n == 0:
-                frame, angle, edge, place = self.angles(crystals, graph, own)
-                frame = self.length(self.near((-0.75 / frame).to(dtype))) * (frame > 0).to(dtype)[..., None]
-                e = self.edges(e, frame, self.cosine(angle), edge, place, messages)
         return Features(x[nodes.of_atom])
 
     def head(self, rng: torch.Generator, outputs: int) -> nn.Module:
@@ -172,16 +175,16 @@ class IComFormer(nn.Module):
         return nn.Sequential(linear(rng, self.width, self.width), nn.SiLU(), linear(rng, self.width, outputs))
 
     def angles(self, crystals: Crystals, graph: Graph, own: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(crystals, 3) lengths of the frames' vectors, 0 where there is none; Gaussians (rows, bins) of the cosines to them of the edges `own`, averaged over
-        the frames; the place in `own` of each row's edge, and its place among all vectors of frames, a crystal's number times 3 plus 0, 1 or 2.
+        """(crystals, 3) lengths of the frames' vectors, 0 where there is none; what is told (rows, width) of the cosines to them of the edges `own`, Gaussians
+        averaged over the frames; the place in `own` of each row's edge, and its place among all vectors of frames, a crystal's number times 3 plus 0, 1 or 2.
         """
         frame, _, row, place, weight, cosine, kind = cosines(crystals, graph, own)
         key, group = torch.unique((row * 3 + place % 3) * len(cosine) + kind, return_inverse=True)
         weight, of = segment_sum(weight, group, len(key)).to(self.embed.weight.dtype), Bins(key % len(cosine), len(cosine))
         key, group = torch.unique_consecutive(key // max(len(cosine), 1), return_inverse=True)
-        angle = Bins(group, len(key)).sum(weight[:, None] * of.take(self.turn(cosine.to(weight.dtype))))
+        angle = Bins(group, len(key)).sum(weight[:, None] * of.take(self.cosine[0](self.turn(cosine.to(weight.dtype)))))  # weights of an angle sum to 1
         edge = key // 3
-        return frame, angle, edge, graph.owner(crystals)[own[edge]] * 3 + key % 3
+        return frame, self.cosine[1](angle), edge, graph.owner(crystals)[own[edge]] * 3 + key % 3
 
 
 def cosines(crystals: Crystals, graph: Graph, own: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
