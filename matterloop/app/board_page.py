@@ -10,7 +10,8 @@ from typing import Any
 
 from ..bench.board import Entry, TaskBoard, entries
 from .cli import plain
-from .figures.ranking import against_cost, ranking
+from .figures.cost import COLOURS, against_cost, learning
+from .figures.ranking import ranking
 from .folder import made, write_atomic
 
 LONGEST = 5.0  # an entry this many times worse than the best is left out of figures, and that is said
@@ -32,6 +33,17 @@ RULES = (
     "Seconds to the goal: training until the early-stopping rows first met it.")
 
 
+def write_page(boards: Sequence[TaskBoard], path: str | Path, odd: Sequence[str] = ()) -> list[Path]:
+    """The Markdown at `path`, and its figures in a folder beside it that is called like the page."""
+    path = Path(path)
+    folder = made(path.with_suffix(""))
+    drawn = {f"{b.task.name}_{kind}.svg": picture for b in boards for kind, picture in figures(b).items()}
+    write_atomic(path, markdown(boards, odd, folder.name, f" --page {path.as_posix()}"))
+    for name, picture in drawn.items():
+        write_atomic(folder / name, picture + "\n")
+    return [path, *(folder / name for name in drawn)]
+
+
 def write_board(boards: Sequence[TaskBoard], folder: str | Path, odd: Sequence[str] = ()) -> list[Path]:
     """board.md, board.html, board.json and figures/*.svg below `folder`."""
     folder = made(Path(folder))
@@ -46,13 +58,19 @@ def write_board(boards: Sequence[TaskBoard], folder: str | Path, odd: Sequence[s
 
 
 def figures(b: TaskBoard) -> dict[str, str]:
-    """{"ranking": all entries with their intervals, "cost": accuracy against seconds of training}; what is far worse than the best is left out."""
+    """{"ranking": all entries with their intervals, "cost": accuracy against seconds of training, "course": on the way}; what is far worse than the best is left out."""
     shown = [e for e in _drawn(b) if e.interval and all(v is not None for v in e.interval)]
     if len(shown) < 2:
         return {}
     out = {"ranking": ranking([(e.name, e.value, *e.interval, _kind(b, e)) for e in shown], _axis(b))}
-    paid = [(e.name, e.costs["training_seconds"], e.value, _kind(b, e)) for e in shown if e.costs.get("training_seconds", 0) > 0]
-    return out | ({"cost": against_cost(paid, "seconds of training, all folds", _axis(b))} if len(paid) > 1 else {})
+    paid = [(e.name, e.costs["training_seconds"], e.value, *e.interval, _kind(b, e)) for e in shown if e.costs.get("training_seconds", 0) > 0]
+    if len(paid) > 1:
+        out["cost"] = against_cost(paid, "seconds of training, all folds", _axis(b), larger=b.task.metric not in ("mae", "rmse"))
+    trained = [(e.name, [p for p in e.course if min(p) > 0]) for e in shown]
+    trained = [(name, course) for name, course in trained if len(course) > 1][: len(COLOURS)]
+    if trained:
+        out["course"] = learning(trained, f"error of the early-stopping rows{f', {b.task.unit}' if b.task.unit else ''}", b.task.goal)
+    return out
 
 
 def _drawn(b: TaskBoard) -> list[Entry]:
@@ -98,7 +116,8 @@ def _accuracy_row(b: TaskBoard, e: Entry) -> list[str]:
         gap = "base"
     folds = "" if e.whole else f" [{e.folds} fold{'s' if e.folds > 1 else ''} only]"
     cover = e.calibration.get("coverage_interval_90%")
-    return [e.name + folds, number(e.value), _interval(e), gap, *(number((e.scores.get(m) or {}).get("value"), 3) for m in b.task.also), "" if cover is None else f"{100 * cover:.0f} %", str(e.seeds)]
+    return [e.name + folds, number(e.value), _interval(e), gap, *(number((e.scores.get(m) or {}).get("value"), 3) for m in b.task.also), "" if cover is None else f"{100 * cover:.0f} %",
+            ", ".join(map(str, e.seed_numbers))]
 
 
 def _cost_row(e: Entry) -> list[str]:
@@ -110,7 +129,7 @@ def _cost_row(e: Entry) -> list[str]:
 
 
 def _accuracy_head(b: TaskBoard) -> list[str]:
-    return ["model", _axis(b), "95 % interval", "against base", *(_word(m) for m in b.task.also), "90 % intervals hold", "seeds"]
+    return ["model", _axis(b), "95 % interval", "against base", *(_word(m) for m in b.task.also), "90 % intervals hold", "seed"]
 
 
 COST_HEAD = ["model", "parameters", "epochs", "s per epoch", "forward/s", "backward/s", "training/s", "inference/s", "ms for one", "training s", "s to goal", "peak MiB", "budget s per fold"]
@@ -131,6 +150,7 @@ def _facts(b: TaskBoard) -> list[str]:
 # markdown
 
 
+ALT = {"ranking": "values with intervals, best first", "cost": "accuracy against seconds of training", "course": "error on the way of training"}
 OVERVIEW_HEAD = ["task", "best model", "metric", "value", "95 % interval", "base case", "its value", "models", "failed"]
 
 
@@ -145,13 +165,13 @@ def _overview(boards: Sequence[TaskBoard]) -> list[list[str]]:
     return rows
 
 
-def markdown(boards: Sequence[TaskBoard], odd: Sequence[str] = ()) -> str:
-    """The board as text with tables; figures are linked."""
-    lines = ["# Board of property prediction", "", "Written by `matterloop bench board`; every number comes from a record in `benchmarks/records/board`.", "", RULES, ""]
+def markdown(boards: Sequence[TaskBoard], odd: Sequence[str] = (), folder: str = "figures", how: str = "") -> str:
+    """The board as text with tables; figures are linked from their folder; `how`: words of the command that wrote it."""
+    lines = ["# Board of property prediction", "", f"Written by `matterloop bench board{how}`; every number comes from a record in `benchmarks/records/board`.", "", RULES, ""]
     lines += [*_rows(OVERVIEW_HEAD, [[f"[{r[0]}](#{r[0]})", *r[1:]] for r in _overview(boards)]), ""]
     for b in boards:
         lines += [f"## {b.task.name}", "", *(f"{x}\n" for x in _facts(b))]
-        lines += [f"![{kind}](figures/{b.task.name}_{kind}.svg)\n" for kind in figures(b)]
+        lines += [f"![{ALT[kind]}]({folder}/{b.task.name}_{kind}.svg)\n" for kind in figures(b)]
         for title, some in (("Trained on the task's rows alone", b.entries), ("Learnt from more data", b.more)):
             good = [e for e in some if e.value is not None]
             if good:
@@ -166,12 +186,17 @@ def markdown(boards: Sequence[TaskBoard], odd: Sequence[str] = ()) -> str:
     return "\n".join(lines)
 
 
+def measured_on(b: TaskBoard) -> list[str]:
+    """Machines with their software, each once."""
+    return list(dict.fromkeys(f"{e.hardware}; {e.software}" for e in (*b.entries, *b.more)))
+
+
 def _notes(b: TaskBoard) -> list[str]:
     some = (*b.entries, *b.more)
     lines = []
     if b.failed:
         lines += ["### Failed", "", *(f"- {e.name}: {why}" for e in b.failed for why in dict.fromkeys(e.failures)), ""]
-    lines += [f"Measured on: {x}." for x in dict.fromkeys(e.hardware for e in some)] + [""]
+    lines += [f"Measured on: {x}." for x in measured_on(b)] + [""]
     commands = [f"    {c}" for e in some for c in e.commands]
     return lines + (["Commands:", "", *dict.fromkeys(commands), ""] if commands else [])
 
@@ -203,7 +228,7 @@ def page(boards: Sequence[TaskBoard], odd: Sequence[str] = ()) -> str:
         if b.failed:
             parts.append("<h3>Failed</h3><ul>" + "".join(f'<li>{escape(e.name)}: <span class="no">{escape(why)}</span></li>' for e in b.failed for why in dict.fromkeys(e.failures)) + "</ul>")
         some = (*b.entries, *b.more)
-        parts += [f'<p class="faint">Measured on: {escape(x)}.</p>' for x in dict.fromkeys(e.hardware for e in some)]
+        parts += [f'<p class="faint">Measured on: {escape(x)}.</p>' for x in measured_on(b)]
         commands = list(dict.fromkeys(c for e in some for c in e.commands))
         if commands:
             parts.append("<details><summary>Commands</summary>" + "".join(f"<p><code>{escape(c)}</code></p>" for c in commands) + "</details>")

@@ -236,6 +236,7 @@ def bench_run(
 
 def bench_board(
     out: Annotated[str | None, typer.Option(help="folder for board.md, board.html, board.json and figures")] = None,
+    page: Annotated[str | None, typer.Option(help="Markdown file to write, its figures in a folder beside it")] = None,
     records: Annotated[str, typer.Option(help="folder of the records")] = RECORDS,
     task: Annotated[list[str] | None, typer.Option("--task", help="only these tasks")] = None,
     json_: Annotated[bool, typer.Option("--json", help="every entry as a JSON object on standard output")] = False,
@@ -243,7 +244,7 @@ def bench_board(
     """One board out of all records: per task a table of values with intervals, costs, base cases and failures."""
     from ..bench.board import board, entries, read_records
     from ..bench.property_tasks import property_task
-    from .board_page import markdown, write_board
+    from .board_page import markdown, write_board, write_page
     from .cli import emit, say
 
     found, odd = read_records(records)
@@ -252,12 +253,11 @@ def bench_board(
     made = [b for b in board(found) if not task or b.task.name in task]
     for line in odd:
         say(f"no record: {line}")
-    if out:
-        for path in write_board(made, out, odd):
-            say(f"written: {path}")
+    for path in [*(write_board(made, out, odd) if out else ()), *(write_page(made, page, odd) if page else ())]:
+        say(f"written: {path}")
     if json_:
         emit(entries(made), True)
-    elif not out:
+    elif not out and not page:
         typer.echo(markdown(made, odd))
 
 

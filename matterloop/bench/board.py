@@ -7,6 +7,7 @@ tasks, for they have different units; failures are shown; models that learnt fro
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from .property_task_table import PROPERTY_TASKS, PropertyTask
 
 COSTS = ("parameters", "seconds_per_epoch", "training_seconds", "forward_per_second", "backward_per_second", "training_per_second", "inference_per_second", "latency_seconds", "time_to_goal",
          "peak_memory_mib")
+SOFTWARE = ("matterloop", "python", "torch", "numpy", "scipy")
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,11 @@ class Entry:
     """One model on one task, over all its seeds.
 
     value, interval  of the metric: of one seed its bootstrap interval over test rows; of several the median, and the interval of that run widened by their range
-    seeds            how many runs, seed_range the lowest and highest value among them
+    seeds            how many runs, seed_numbers their seeds, seed_range the lowest and highest value among them
     difference       (value, low, high) of this error minus that of the base case on the same rows, None where it cannot be taken; negative is better
     scores           further metrics of the median run; costs: medians over runs; failures: reasons of failed runs
-    whole            whether all folds of the task were run
+    course           (seconds of training so far, error of the early-stopping rows) after each epoch of the median run's first fold
+    whole            whether all folds of the task were run; software: versions of what matters for the figures
     """
 
     task: str
@@ -46,6 +49,7 @@ class Entry:
     role: str
     more_data: str
     seeds: int
+    seed_numbers: tuple[int, ...]
     seed_range: tuple[float, float] | None
     difference: tuple[float, float, float] | None
     scores: Mapping[str, Any]
@@ -60,7 +64,9 @@ class Entry:
     count: int
     failures: tuple[str, ...]
     commands: tuple[str, ...]
+    course: tuple[tuple[float, float], ...]
     hardware: str
+    software: str
     date: str
     commit: str
 
@@ -157,16 +163,26 @@ def _entry(task: PropertyTask, runs: Sequence[Mapping[str, Any]], base: Mapping[
             costs[key] = statistics.median(held)
     shown = middle or one
     return Entry(
-        task.name, one["model"], task.metric, one["unit"], value, interval, _label(one), one["role"], one["more_data"], len(good), spread, _difference(middle, base), shown.get("scores", {}),
+        task.name, one["model"], task.metric, one["unit"], value, interval, _label(one), one["role"], one["more_data"], len(good),
+        tuple(sorted(r["seed"] for r in good)), spread, _difference(middle, base), shown.get("scores", {}),
         costs, shown.get("calibration", {}), shown.get("known", {}), one["budget_seconds"], one["members"], shown.get("epochs"), len(one["folds"]) == one["folds_of"], len(one["folds"]),
         shown.get("count", 0), tuple(r["failed"] for r in runs if r["failed"] is not None), tuple(dict.fromkeys(r["command"] for r in runs if r["command"])),
-        _machine(one["hardware"]), max(r["date"] for r in runs), str(shown.get("revision", {}).get("commit", ""))[:12])
+        _course(shown.get("course") or ()), _machine(one["hardware"]), _software(one.get("versions", {})), max(r["date"] for r in runs), str(shown.get("revision", {}).get("commit", ""))[:12])
 
 
 def _machine(hardware: Mapping[str, Any]) -> str:
     gpu = "" if hardware.get("gpu", "none") == "none" else f", {hardware['gpu']}"
     return (f"{hardware.get('processor', '?')}, {hardware.get('cores', '?')} cores, {hardware.get('torch_threads', '?')} threads of torch, {hardware.get('memory_gib', '?')} GiB, "
             f"{hardware.get('system', '?')}{gpu}")
+
+
+def _software(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {versions[name]}" for name in SOFTWARE if name in versions)
+
+
+def _course(epochs: Sequence[Mapping[str, Any]]) -> tuple[tuple[float, float], ...]:
+    spent = itertools.accumulate(e["seconds"] for e in epochs)
+    return tuple((round(s, 2), e["score"]) for s, e in zip(spent, epochs, strict=True) if e["score"] is not None)
 
 
 def _difference(run: Mapping[str, Any] | None, base: Mapping[str, Any] | None) -> tuple[float, float, float] | None:

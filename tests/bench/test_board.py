@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from matterloop.app.board_page import figures, markdown, page, write_board
+from matterloop.app.board_page import figures, markdown, page, write_board, write_page
+from matterloop.app.figures.cost import against_cost, decades
 from matterloop.base.errors import BadInput, Missing
 from matterloop.bench.board import board, entries, read_records
 from matterloop.bench.property_running import Stopped, errors_of, over_folds, run, time_to_goal, write_record
@@ -146,7 +147,31 @@ def test_pages_hold_every_entry_and_nothing_from_elsewhere(records, tmp_path):
     assert all(line.count("|") > 5 for line in text.splitlines() if line.startswith("| "))
     written = write_board(boards, tmp_path)
     assert {p.name for p in written} >= {"board.md", "board.html", "board.json", "matbench_steels_ranking.svg"} and all(p.exists() for p in written)
-    assert set(figures(boards[0])) == {"ranking", "cost"}
+    assert set(figures(boards[0])) == {"ranking", "cost", "course"}
+    page_file, *drawn = write_page(boards, tmp_path / "own.md")
+    linked = [w.split(")")[0] for w in page_file.read_text().split("](own/")[1:]]
+    assert sorted(linked) == sorted(p.name for p in drawn) and f"--page {page_file.as_posix()}" in page_file.read_text()
+
+
+def test_an_entry_says_its_seeds_software_and_course(records):
+    (b,) = board([records["network"], {**records["network"], "seed": 7}])
+    (e,) = b.entries
+    assert e.seed_numbers == (0, 7) and "torch 2." in e.software and "python 3." in e.software
+    seconds, errors = zip(*e.course, strict=True)
+    assert len(e.course) == 2 and seconds[1] == pytest.approx(sum(r["seconds"] for r in records["network"]["course"]), abs=0.01)
+    assert errors == tuple(r["score"] for r in records["network"]["course"])
+    assert "0, 7" in markdown([b]) and e.software in markdown([b]) and e.software in page([b])
+
+
+def test_a_logarithmic_axis_has_round_numbers():
+    assert decades(3, 60) == [5, 10, 20, 50] and decades(0.5, 3000) == [1, 10, 100, 1000] and decades(0.02, 0.3) == pytest.approx([0.02, 0.05, 0.1, 0.2])
+
+
+def test_only_models_that_no_cheaper_one_betters_lie_on_the_line():
+    rows = [("a", 10.0, 0.5, 0.4, 0.6, ""), ("b", 20.0, 0.7, 0.6, 0.8, "base"), ("c", 40.0, 0.3, 0.2, 0.4, "")]
+    front = lambda picture: len(picture.split('points="')[1].split('"')[0].split())
+    assert front(against_cost(rows, "s", "eV")) == 2 and front(against_cost(rows, "s", "eV", larger=True)) == 2
+    assert all(f">{name}</text>" in against_cost(rows, "s", "eV") for name in "abc")
 
 
 def test_folds_are_averaged_and_resampled_within():
