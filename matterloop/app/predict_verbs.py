@@ -7,31 +7,69 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..base.errors import BadInput, MatterloopError
+import numpy as np
+import torch
+
+from ..base.errors import BadInput, MatterloopError, Missing
+from ..base.quantities import Quantity
 from ..campaign.watch import Watch
 from ..crystal.compositions import Compositions
 from ..crystal.state import Crystals
 from ..learn.calibrated import LEVEL, CalibratedPredictor, Prediction
-from .train_table import FORMULAS, IDS, STRUCTURES, column_named, frame_of
+from .train_table import FORMULAS, IDS, STRUCTURES, TABLES, column_named, frame_of
 
 
 def predict(folder: str | Path, sources: Sequence[str | Path], *, structure: str = "", formula: str = "", identity: str = "", level: float = LEVEL, max_atoms: int = 500,
-            watch: Watch = Watch()) -> list[dict[str, Any]]:
+            fidelity: str = "", watch: Watch = Watch()) -> list[dict[str, Any]]:
     """One dict for every structure or formula, in the order given: value, uncertainty, interval, nearness; or an error with file, row and field.
 
     folder   of a predictor that `train` wrote; sources: structure files, tables, folders of structure files, and for models of formulas also formulas
+    fidelity of several that were learnt at once, the highest if empty. Values of a lower fidelity that the model wants are taken from tables with its column, and
+             predicted elsewhere
     """
     model = CalibratedPredictor.load(folder)
     watch.note(told_of(model, folder))
     inputs, names, errors = read_formulas(sources, formula, identity) if model.takes_compositions else read_structures(sources, structure, identity, max_atoms)
     rows: list[dict[str, Any]] = []
     if inputs is not None and len(inputs):
+        inputs = with_low(model, with_fidelity(model, inputs, fidelity), names)
         watch.stage("predict", len(inputs))
         keep, said, refused = predicted(model, inputs, level, watch)
         rows = [_row(model, names[i], inputs[i], said, k, level) for k, i in enumerate(keep)]
         errors += [{**names[i], "error": why} for i, why in refused.items()]
     found = sorted([*rows, *errors], key=lambda r: r.pop("_at"))
     return found
+
+
+def with_fidelity(model: CalibratedPredictor, inputs, fidelity: str):
+    """The inputs with the fidelity that is asked for; Missing for one that the model does not know."""
+    if not fidelity:
+        return inputs
+    encoder = getattr(getattr(model.members[0], "predictor", None), "encoder", None)
+    levels = tuple(getattr(encoder, "levels", ()) or ()) if hasattr(encoder, "field") else ()
+    if fidelity not in levels:
+        raise Missing("fidelity of this model", fidelity, levels)
+    return inputs.with_fields(whole={encoder.field: torch.full((len(inputs),), levels.index(fidelity))}, quantities={encoder.field: Quantity()})
+
+
+def with_low(model: CalibratedPredictor, inputs, names: Sequence[Mapping[str, Any]]):
+    """The inputs with values of the lower fidelity that the model wants, where a table that they come from has its column; numbers that are none count as not known."""
+    import pandas as pd
+
+    if model.low is None:
+        return inputs
+    column, tables = model.low.predictor.members[0].data.get("column", ""), {}
+    values = np.full(len(inputs), np.nan)
+    for i, name in enumerate(names):
+        file, row = str(name.get("file") or ""), name.get("row")
+        if row is None or not file.lower().endswith(TABLES):
+            continue
+        if file not in tables:
+            frame = frame_of(Path(file))
+            tables[file] = pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64) if column in frame else None
+        if tables[file] is not None:
+            values[i] = tables[file][int(row)]
+    return inputs.with_fields(whole={model.low.field: torch.from_numpy(values)}, quantities={model.low.field: Quantity()})
 
 
 def told_of(model: CalibratedPredictor, folder: str | Path) -> str:

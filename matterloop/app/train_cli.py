@@ -53,6 +53,9 @@ def train(
     log: Annotated[bool, typer.Option("--log", help="learn the logarithm: for positive values over decades")] = False,
     width: Annotated[bool, typer.Option("--width", help="a network learns a standard deviation with each value")] = False,
     distance: Annotated[str, typer.Option(help="by what kinds of crystal are told apart: magpie, magpie+crystal_nn, or features (the network's own); chosen by the model if absent")] = "",
+    fidelity: Annotated[str, typer.Option(help="column that names the fidelity of each label, or COLUMN:low,...,high; all are learnt at once, the highest is tested")] = "",
+    minus: Annotated[str, typer.Option(help="column with values of a lower fidelity: the difference to it is learnt")] = "",
+    given: Annotated[str, typer.Option("--input", help="column with values of a lower fidelity that the network is given as an input")] = "",
     set_: Options = None,
     seed: int = 0,
     max_atoms: Annotated[int, typer.Option("--max-atoms", min=1, help="most atoms of one structure")] = 500,
@@ -66,7 +69,8 @@ def train(
 
     with watching() as watch:
         found = run(source, target, model=model, out=out, split=split, unit=unit, structure=structure, formula=formula, identity=identity, kind=kind, skip_bad=skip_bad,
-                    epochs=epochs, minutes=minutes, members=members, log_scale=log, width=width, distance=distance, options=options_of(set_), seed=seed, resume=resume, overwrite=overwrite, max_atoms=max_atoms, watch=watch)
+                    epochs=epochs, minutes=minutes, members=members, log_scale=log, width=width, distance=distance, options=options_of(set_), seed=seed, resume=resume, overwrite=overwrite, max_atoms=max_atoms,
+                    fidelity=fidelity, minus=minus, given=given, watch=watch)
     if not found["finished"]:
         say(f"stopped after {found['epochs']} epochs; nothing is lost, go on with: {_again(found['folder'])}")
         raise typer.Exit(130)
@@ -99,6 +103,7 @@ def predict(
     structure: Annotated[str, typer.Option(help="column of CIF texts, found by its name if absent")] = "",
     formula: Annotated[str, typer.Option(help="column of formulas, found by its name if absent")] = "",
     identity: Annotated[str, typer.Option("--id", help="column that names the rows")] = "",
+    fidelity: Annotated[str, typer.Option(help="of several that were learnt at once, the one to be predicted; the highest if absent")] = "",
     max_atoms: Annotated[int, typer.Option("--max-atoms", min=1, help="most atoms of one structure")] = 500,
 ) -> None:
     """Predict with a kept model: value, uncertainty, and whether it knows this kind of crystal."""
@@ -110,7 +115,7 @@ def predict(
     if json_ and csv:
         raise BadInput("--json and --csv exclude each other", "predict")
     with watching() as watch:
-        rows = run(folder, files, structure=structure, formula=formula, identity=identity, max_atoms=max_atoms, watch=watch)
+        rows = run(folder, files, structure=structure, formula=formula, identity=identity, max_atoms=max_atoms, fidelity=fidelity, watch=watch)
     if skip_bad:
         for r in (r for r in rows if "error" in r):
             say(f"skipped: {_place(r)}: {r['error']}")

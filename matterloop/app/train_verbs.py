@@ -7,7 +7,7 @@ import math
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ..learn.calibrated import FEATURES, LEVEL, Prediction
 from ..learn.calibration import calibration, coverage, ece
 from ..learn.distance import DESCRIPTORS, counts_of
 from ..learn.leaks import composition_leaks, crystal_leaks
+from ..learn.low_fidelity import FOLDER as LOW
 from ..learn.metrics import CLASSES, scores
 from ..learn.splits import KINDS, Split, digest, draw, read_split
 from ..learn.targets import Target, labelled
@@ -30,6 +31,7 @@ from ..learn.trained import WORDS
 from ..learn.trained_regressor import WORDS as CLASSICAL
 from ..learn.training import Training, train as train_network, train_regressor
 from .folder import made, write_atomic
+from .train_fidelity import Fidelities, default_fidelity_model, low_first
 from .train_table import UserTable, as_field, read_user_table
 
 SETTINGS, SPLIT, STATE, TABLE, REPORT, PARITY = "train.json", "split.json", "training", "test_predictions.csv", "report.md", "parity.svg"
@@ -56,7 +58,8 @@ def default_folder(source: str, target: str) -> Path:
 
 def train(source: str | Path, target: str, *, model: str = "", out: str | Path | None = None, split: str = "formula", unit: str = "", structure: str = "", formula: str = "",
           identity: str = "", kind: str = "auto", skip_bad: bool = False, epochs: int | None = None, minutes: float | None = None, members: int = 1, log_scale: bool = False,
-          width: bool = False, distance: str = "", options: Mapping[str, Any] | None = None, seed: int = 0, resume: bool = False, overwrite: bool = False, max_atoms: int = 500, watch: Watch = Watch()) -> dict[str, Any]:
+          width: bool = False, distance: str = "", options: Mapping[str, Any] | None = None, seed: int = 0, resume: bool = False, overwrite: bool = False, max_atoms: int = 500,
+          fidelity: str = "", minus: str = "", given: str = "", watch: Watch = Watch()) -> dict[str, Any]:
     """Train a model on a table or folder of one's own and test it on rows that were set aside; everything lands in the folder `out`.
 
     source   table (csv, tsv, parquet) with a column of CIF texts or of formulas, or a folder of structure files with one table
@@ -66,6 +69,8 @@ def train(source: str | Path, target: str, *, model: str = "", out: str | Path |
     skip_bad leave out rows that cannot be used, else they are an error
     epochs, minutes  of training, at most; members of an ensemble; log_scale: learn the logarithm; width: networks learn a standard deviation with each value
     distance  by what kinds of crystal are told apart: magpie, magpie+crystal_nn, or features (the network's own); chosen by the model if empty
+    fidelity  column that names the fidelity of each label, "COLUMN" (the more rows the lower) or "COLUMN:low,...,high": all are learnt at once, the highest is tested
+    minus, given  column with values of a lower fidelity: its difference to the labels is learnt, or it is an input; where it is empty a model of it speaks
     Returns a dict: folder, finished, model, rows, scores, calibration, known, leaks, errors, command to go on where it was stopped.
     """
     folder = Path(out) if out is not None else default_folder(str(source), target)
@@ -73,13 +78,18 @@ def train(source: str | Path, target: str, *, model: str = "", out: str | Path |
     watch.stage("read", 0)
     table = read_user_table(source, target, structure=structure, formula=formula, identity=identity, kind=kind, max_atoms=max_atoms)
     _refuse(table, skip_bad, watch)
-    chosen, why = (model, "") if model else default_model(table.inputs)
+    levels = Fidelities.of(table, fidelity, minus, given)
+    if levels.use == "minus" and log_scale:
+        raise BadInput("a difference has no logarithm; leave --log or --minus out", str(source))
+    chosen, why = (model, "") if model else (default_fidelity_model if levels.levels or levels.use == "input" else default_model)(table.inputs)
+    bare_model, (chosen, options) = chosen, levels.model(chosen, options or {})
     role = find(chosen.partition(":")[0], ("encoder", "regressor")).card.role
     if len(table.keys) < FEWEST:
         raise BadInput(f"{len(table.keys)} rows, at least {FEWEST} are needed", str(source))
     watch.note(f"{len(table.keys):,} rows of {'formulas' if isinstance(table.inputs, Compositions) else 'structures'}, {_told_labels(table)}; model {chosen}{f' ({why})' if why else ''}")
     settings = {"source": str(source), "target": target, "model": chosen, "split": split, "unit": unit, "kind": kind, "epochs": epochs, "minutes": minutes, "members": members,
-                "log_scale": log_scale, "width": width, "distance": distance, "options": dict(options or {}), "seed": seed, "rows": digest(table.keys, table.labels.tolist())}
+                "log_scale": log_scale, "width": width, "distance": distance, "options": dict(options or {}), "seed": seed, "rows": digest(table.keys, table.labels.tolist()),
+                **({"fidelity": fidelity, "minus": minus, "input": given} if levels != Fidelities() else {})}
     settings = _settled(folder, settings, resume)
     if distance and distance not in (*DESCRIPTORS, FEATURES):
         raise Missing("kind of distance", distance, (*DESCRIPTORS, FEATURES))
@@ -87,12 +97,20 @@ def train(source: str | Path, target: str, *, model: str = "", out: str | Path |
         raise BadInput("a width is learnt by networks, with numbers; leave --width out or name an encoder with --model", chosen)
     goal = Target(_name(target), unit, classes=2 if table.classes else 0, width=width)
     while True:
-        part = _split(folder, table, split, seed, resume)
+        part = _split(folder, table, split, seed, resume, levels)
         rows = part.rows(table.keys)
         inputs = labelled(table.inputs, {goal: as_field(table)}) if isinstance(table.inputs, Crystals) else table.inputs.with_fields({goal.name: as_field(table)}, {goal.name: goal.quantity})
+        inputs = levels.fields(inputs)
         about = {"source": Path(str(source)).name, "column": target, "classes": list(table.classes), "split": part.kind, "digest": part.data}
         try:
-            found = _trained(role, chosen, inputs, goal, rows, settings, table.keys, about, folder, watch)
+            learnt, low = inputs, None
+            if levels.use:
+                watch.note(f"first a model of {levels.column!r}, for rows where it is empty")
+                learnt, low = low_first(levels, inputs, goal, rows, lambda i, t, r: _trained(
+                    role, bare_model, i, t, r, settings | ({"options": dict(settings["options"].get("options", {}))} if chosen != bare_model else {}), table.keys,
+                    about | {"column": levels.column}, folder / STATE / LOW, watch))
+            found = _trained(role, chosen, learnt, goal, rows, settings, table.keys, about, folder, watch)
+            found = found if low is None else replace(found, predictor=replace(found.predictor, low=low))
             break
         except BadInput as error:  # a structure that this model cannot read
             if error.row not in table.keys:
@@ -102,7 +120,7 @@ def train(source: str | Path, target: str, *, model: str = "", out: str | Path |
             if not skip_bad:
                 raise bad from None
             watch.note(f"skipped: {bad}")
-            table = table.without([place], [bad])
+            table, levels = table.without([place], [bad]), levels.without(place)
             settings["rows"] = digest(table.keys, table.labels.tolist())
             (folder / SPLIT).unlink(missing_ok=True)
     result = {"folder": str(folder), "finished": found.complete, "model": chosen, "target": target, "unit": unit, "rows": {k: len(v) for k, v in rows.items()},
@@ -176,8 +194,8 @@ def _free(folder: Path, resume: bool, overwrite: bool) -> None:
         raise BadInput("holds a predictor; choose another --out or pass --overwrite", str(folder))
     if overwrite and folder.is_dir():
         shutil.rmtree(folder / STATE, ignore_errors=True)
-        for member in folder.glob("member_*"):
-            shutil.rmtree(member, ignore_errors=True)
+        for inner in (*folder.glob("member_*"), folder / LOW):
+            shutil.rmtree(inner, ignore_errors=True)
         for name in OURS:
             (folder / name).unlink(missing_ok=True)
 
@@ -206,7 +224,7 @@ def _settled(folder: Path, settings: dict[str, Any], resume: bool) -> dict[str, 
     return settings
 
 
-def _split(folder: Path, table: UserTable, split: str, seed: int, resume: bool) -> Split:
+def _split(folder: Path, table: UserTable, split: str, seed: int, resume: bool, levels: Fidelities) -> Split:
     """The split of the rows, drawn and written, or read."""
     data = digest(table.keys, table.labels.tolist())
     if resume and (folder / SPLIT).exists():
@@ -229,6 +247,7 @@ def _split(folder: Path, table: UserTable, split: str, seed: int, resume: bool) 
             times = table.frame[value].tolist()
         part = draw(kind, table.keys, data=data, seed=seed, crystals=table.inputs if isinstance(table.inputs, Crystals) else None,
                     counts=counts_of(table.inputs), times=times, element=value if kind == "element" else "", clusters=min(20, max(3, len(table.keys) // 20)))
+    part = levels.split(part, table.keys)
     part.write(folder / SPLIT)
     return part
 
@@ -283,7 +302,7 @@ def _clock(seconds: float) -> str:
 def _tested(found: Training, table: UserTable, inputs, rows: Mapping[str, np.ndarray], target: Target, folder: Path, watch: Watch) -> dict[str, Any]:
     test = rows["test"]
     watch.stage("test", len(test))
-    said = found.predictor.predict(inputs[test].bare(), on_progress=lambda done, of: watch.advance("test", done))
+    said = found.predictor.predict(inputs[test], on_progress=lambda done, of: watch.advance("test", done))
     truth = table.labels[test]
     has = ~np.isnan(truth)
     _write_predictions(folder / TABLE, [table.keys[i] for i in test], truth, said)

@@ -13,8 +13,9 @@ from ..base.errors import BadInput
 from ..crystal.compositions import Compositions, atom_mean
 from ..crystal.state import Crystals
 from .distance import Nearness, Reference, describe
+from .low_fidelity import FOLDER, LowFidelity
 from .targets import Target
-from .trained import TOGETHER, Trained
+from .trained import TOGETHER, Trained, read_by
 from .trained_regressor import WORDS as CLASSICAL, TrainedRegressor
 from .uncertainty import Conformal, ensemble, temperature, tempered
 
@@ -49,6 +50,10 @@ class Prediction:
             return 1 - self.value if 0 < limit <= 1 and self.probabilities.shape[1] == 2 else np.full(len(self.value), np.nan)
         return np.full(len(self.value), np.nan) if self.conformal is None else self.conformal.below(self.value, limit, self.deviation)
 
+    def shifted(self, by: np.ndarray) -> Prediction:
+        """The same of a number that is larger by (rows,) `by`."""
+        return replace(self, value=self.value + by, low=self.low + by, high=self.high + by)
+
 
 @dataclass(frozen=True)
 class CalibratedPredictor:
@@ -56,6 +61,8 @@ class CalibratedPredictor:
 
     names        of the training rows, in the order of the reference
     temperature  by which scores of classes are divided
+    low          a lower fidelity that the members read, or whose difference they give; conformal intervals are those of rows whose low value was known as
+                 often as in the rows that calibrated
     """
 
     members: tuple[Trained | TrainedRegressor, ...]
@@ -63,6 +70,7 @@ class CalibratedPredictor:
     conformal: Conformal | None = None
     names: tuple[str, ...] = field(default=())
     temperature: float = 1.0
+    low: LowFidelity | None = None
 
     @property
     def target(self) -> Target:
@@ -93,6 +101,10 @@ class CalibratedPredictor:
 
     def predict(self, inputs: Crystals | Compositions, level: float = LEVEL, on_progress: Callable[[int, int], None] | None = None) -> Prediction:
         """Values with uncertainty and nearness; errors as `Trained.predict` and `Conformal.interval`."""
+        if self.low is not None:
+            filled = self.low.filled(inputs)
+            said = replace(self, low=None).predict(filled, level, on_progress)
+            return said if self.low.use == "input" else said.shifted(filled.get(self.low.field).numpy())
         seen = self.members[0].read(inputs) if isinstance(self.members[0], TrainedRegressor) else inputs
         raw, rows = self.raw(seen, on_progress), len(inputs)
         near = self.nearness(inputs) if self.reference is not None and rows else None
@@ -118,6 +130,9 @@ class CalibratedPredictor:
             member.save(folder / MEMBER.format(i))
         first = self.members[0]
         uncertainty = {"members": len(self.members), "temperature": self.temperature, "conformal": self.conformal.to_words() if self.conformal else None}
+        if self.low is not None:
+            self.low.predictor.save(folder / FOLDER)
+            uncertainty["low"] = self.low.to_words()
         distance, arrays = {}, {k: v for k, v in first.arrays.items() if k != "distance"}
         if self.reference is not None:
             distance = {**self.reference.to_words(), "names": list(self.names)}
@@ -133,7 +148,8 @@ class CalibratedPredictor:
             others = [Trained.load(Path(folder) / MEMBER.format(i)) for i in range(1, int(said.get("members", 1)))]
             reference = Reference.of_file(first.arrays["distance"], first.distance) if first.distance else None
             conformal = Conformal.of_words(said["conformal"]) if said.get("conformal") else None
-            return CalibratedPredictor((first, *others), reference, conformal, tuple(map(str, first.distance.get("names", ()))), float(said.get("temperature", 1.0)))
+            low = LowFidelity(**said["low"], predictor=CalibratedPredictor.load(Path(folder) / FOLDER)) if said.get("low") else None
+            return CalibratedPredictor((first, *others), reference, conformal, tuple(map(str, first.distance.get("names", ()))), float(said.get("temperature", 1.0)), low)
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, BadInput):
                 raise
@@ -147,7 +163,7 @@ def _own_spread(member: Trained | TrainedRegressor, target: Target, inputs: Crys
     if not (target.width or target.evidential) or not len(inputs):
         return None
     with torch.no_grad():
-        found = np.concatenate([member.predictor.deviations(piece)[target.name].numpy() for piece in inputs.bare().split(TOGETHER)])
+        found = np.concatenate([member.predictor.deviations(piece)[target.name].numpy() for piece in read_by(member.predictor.encoder, inputs).split(TOGETHER)])
     return found * values if member.predictor.scale[target.name].log else found
 
 
@@ -161,7 +177,7 @@ def pooled(member: Trained | TrainedRegressor, inputs: Crystals | Compositions) 
     if isinstance(member, TrainedRegressor):
         raise BadInput("a classical model has no features of its own; describe rows by 'magpie' or 'magpie+crystal_nn'", "distance")
     encoder, parts = member.predictor.encoder.eval(), []
-    for piece in inputs.bare().split(TOGETHER):
+    for piece in read_by(encoder, inputs).split(TOGETHER):
         found = encoder(piece, encoder.graph(piece))
         parts.append((found.whole if found.whole is not None else atom_mean(found.site, piece)).to(torch.float64))
     return torch.cat(parts).numpy()

@@ -106,6 +106,7 @@ class MEGNet(nn.Module):
             raise BadInput(f"levels wants one field in `state`, got {len(state)}", "MEGNet")
         rng = torch_stream(seed, "megnet")
         self.width, self.fields, self.levels, self.last = width, tuple(state), levels, hidden
+        self.reads = self.fields
         self.graph = Alike(Within(radius))
         self.embed, self.expand = embedding(rng, MAX_Z + 1, elements), Gaussians(0.0, reach, bins, 1 / sharp**2)
         dense = lambda fan_in: perceptron(rng, fan_in, wide, width, last=True)
