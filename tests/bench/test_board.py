@@ -170,7 +170,8 @@ def test_a_logarithmic_axis_has_round_numbers():
 def test_only_models_that_no_cheaper_one_betters_lie_on_the_line():
     rows = [("a", 10.0, 0.5, 0.4, 0.6, ""), ("b", 20.0, 0.7, 0.6, 0.8, "base"), ("c", 40.0, 0.3, 0.2, 0.4, "")]
     front = lambda picture: len(picture.split('points="')[1].split('"')[0].split())
-    assert front(against_cost(rows, "s", "eV")) == 2 and front(against_cost(rows, "s", "eV", larger=True)) == 2
+    assert front(against_cost(rows, "s", "eV")) == 3 and front(against_cost([*rows, ("d", 5.0, 0.1, 0.1, 0.1, ""), ("e", 90.0, 0.05, 0.0, 0.1, "")], "s", "eV")) == 3
+    assert front(against_cost(rows[1:], "s", "eV")) == 3 and front(against_cost(rows[:2], "s", "eV", larger=True)) == 3 and '"3 4"' not in against_cost(rows[:2], "s", "eV")
     assert all(f">{name}</text>" in against_cost(rows, "s", "eV") for name in "abc")
 
 

@@ -36,7 +36,7 @@ class _Names:
                 inside = 0 <= box[0] and box[2] <= self.width
                 if inside and all(box[2] < a or c < box[0] or box[3] < b or d < box[1] for a, b, c, d in self.taken):
                     self.taken.append(box)
-                    return [text(x + 8 * side, y + dy, words, 10.0, "start" if side > 0 else "end", colour)]
+                    return [text(x + 8 * side, y + dy, words, 10.0, "start" if side > 0 else "end", colour, paint_order="stroke", stroke=PAPER, stroke_width=3)]
         return []
 
 
@@ -56,7 +56,7 @@ def _frame(xs: tuple[float, float], upward: Sequence[float], py, across: str, up
 
 
 def against_cost(rows: Sequence[tuple[str, float, float, float, float, str]], across: str, up: str, larger: bool = False) -> str:
-    """Accuracy with its interval against cost; a line joins those that no cheaper one betters.
+    """Accuracy with its interval against cost; steps along those that no cheaper one betters: the best that so much buys.
 
     rows    (name, cost, value, low, high, kind) as in `ranking`; costs are positive
     larger  whether larger values are better
@@ -72,7 +72,8 @@ def against_cost(rows: Sequence[tuple[str, float, float, float, float, str]], ac
         if not front or (value > front[-1][1] if larger else value < front[-1][1]):
             front.append((cost, value))
     if len(front) > 1:
-        parts.append(mark("polyline", points=" ".join(f"{px(x):.1f},{py(y):.1f}" for x, y in front), fill="none", stroke=KEPT, stroke_width=1.0, stroke_dasharray="3 4", opacity=0.7))
+        steps = [front[0], *(p for (_, before), (x, y) in zip(front, front[1:], strict=False) for p in ((x, before), (x, y)))]
+        parts.append(mark("polyline", points=" ".join(f"{px(x):.1f},{py(y):.1f}" for x, y in steps), fill="none", stroke=KEPT, stroke_width=1.0, stroke_dasharray="3 4", opacity=0.7))
     names = _Names(width)
     names.taken += [(px(x) - 6, py(y) - 6, px(x) + 6, py(y) + 6) for _, x, y, *_ in rows]
     for name, cost, value, low, high, kind in sorted(rows, key=lambda r: r[2], reverse=larger):
