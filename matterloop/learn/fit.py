@@ -43,6 +43,7 @@ class Recipe:
     patience       epochs without a better validation after which training ends, 0: never
     keep           "best": the weights of the epoch with the best validation, "last": those of the last
     loss           error of numbers: "l1", "l2", "huber"; None: the model's own
+    strain         standard deviation of the factors by which crystals are scaled at random in every step, 0: none; strain_share: weight of telling it (learn/strained.py)
     encoder_rate   factor on the rate for the weights of the encoder; freeze: first epochs in which they stay as they are
     seed           of the order of crystals and all that is drawn in training
     """
@@ -65,11 +66,15 @@ class Recipe:
     patience: int = 0
     keep: Literal["best", "last"] = "best"
     loss: Literal["l1", "l2", "huber"] | None = None
+    strain: float = 0.0
+    strain_share: float = 0.1
     encoder_rate: float = 1.0
     freeze: int = 0
     seed: int = 0
 
     def __post_init__(self):
+        if self.strain < 0 or self.strain_share < 0:
+            raise BadInput(f"strain {self.strain}, strain_share {self.strain_share}: neither may be negative", "Recipe")
         if self.encoder_rate < 0 or self.freeze < 0:
             raise BadInput(f"encoder_rate {self.encoder_rate}, freeze {self.freeze}: neither may be negative", "Recipe")
         if self.epochs < 1 or self.size < 1 or not self.rate > 0:

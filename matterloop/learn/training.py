@@ -23,6 +23,7 @@ from .measuring import validation_errors
 from .pretrained import TEACHER, Distilled, Pretrained, looked_at
 from .recipes import recipe_changes
 from .scaling import fit_scaling
+from .strained import Strained
 from .tables import Table, read_table
 from .targets import Predictor, Target
 from .trained import Trained
@@ -177,7 +178,7 @@ def train(model: str, inputs: Crystals | Compositions, target: Target, rows: Map
     for i in range(members):
         predictor = first if i == 0 else build(seed + i)
         own = replace(plan, seed=seed + i)
-        learner = predictor if teacher is None else Distilled(predictor, taught.get(TEACHER).shape[1], share, seed + i)
+        learner = _learner(predictor, own, None if teacher is None else taught.get(TEACHER).shape[1], share)
         course = fit(learner, training, validation, own, checkpoint=None if checkpoint is None else Path(checkpoint) / f"training_{i}.safetensors",
                      log=lambda event, i=i: tell({**event, "member": i}), should_stop=should_stop, measure=lambda _, held, p=predictor: validation_errors(p, held))
         courses.append(course)
@@ -266,6 +267,15 @@ def _answers(model: TrainedRegressor, table: Table) -> tuple[np.ndarray, np.ndar
     """(values, spreads) of the rows of a table, spreads None where the model states none."""
     values = model.predict(table)[model.target.name].numpy()
     return values, model.spread(table, values)
+
+
+def _learner(predictor: Predictor, recipe: Recipe, teacher: int | None, share: float) -> torch.nn.Module:
+    """What `fit` trains: the predictor, or it with a second thing to learn; teacher: the width of what a teacher saw."""
+    if recipe.strain and teacher is not None:
+        raise BadInput("crystals are strained and a teacher, who saw them unstrained, is asked for; choose one of the two", "recipe")
+    if recipe.strain:
+        return Strained(predictor, recipe.strain, recipe.strain_share, recipe.seed)
+    return predictor if teacher is None else Distilled(predictor, teacher, share, recipe.seed)
 
 
 def _planned(checkpoint: Path, members: int) -> int | None:
