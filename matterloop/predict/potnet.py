@@ -18,12 +18,14 @@ from torch.nn import functional as F
 from ..base.elements import MAX_Z
 from ..base.registry import Card
 from ..base.seeds import torch_stream
+from ..crystal.alike import folded, nodes_of
 from ..crystal.graph import Graph, Within
 from ..crystal.lattice_sums import pair_sums
-from ..crystal.segments import Bins, offsets_of, runs
+from ..crystal.segments import Bins, offsets_of, runs, segment_sum
 from ..crystal.state import Crystals
 from ..crystal.translations import translations
-from ..layers.normal import BatchNorm
+from ..layers.gated_convolution import Messages, WeightedNorm
+from ..layers.merging import merged
 from ..layers.pair_linear import PairLinear
 from ..layers.parts import Gaussians, cosine_cutoff, embedding, linear, perceptron
 from ..learn.targets import Features
@@ -55,6 +57,7 @@ CARD = Card(
         "in their plane only and molecules nowhere, both of which the paper does not treat",
         "as in the paper the sums are computed once, with the graph: no gradient flows into them",
         "the optional transformer layers of the code are left out, which its settings do not use; the dense layer after the mean of atoms is the predictor's head",
+        "an atom or edge that symmetry repeats is computed once and counted as often as it occurs: the same numbers, less work",
     ),
 )
 
@@ -78,20 +81,14 @@ class Convolution(nn.Module):
         super().__init__()
         self.pair = PairLinear(rng, width, width, 2 * width)
         self.score, self.value = linear(rng, width, width), linear(rng, width, width)
-        self.norm_score, self.norm = BatchNorm(width), BatchNorm(width)
+        self.norm_score, self.norm = WeightedNorm(width), WeightedNorm(width)
 
-    def forward(self, x: Tensor, edge: Tensor, weight: Tensor, here: Bins, there: Bins, which: Bins) -> Tensor:
-        """x (atoms, width), edge (rows, width) that serve the edges of the bins `which`, weight (edges, 1)."""
-        score, value = F.silu(self.pair(x, edge, here, there, which)).chunk(2, 1)
-        message = torch.sigmoid(self.norm_score(self.score(score))) * self.value(value) * weight
-        return F.relu(x + self.norm(here.sum(message)))
-
-
-def told_once(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Different numbers among `values` (edges,) and the place of each value among them; where slopes are wanted all count as different."""
-    if values.requires_grad:
-        return values, torch.arange(len(values), device=values.device)
-    return torch.unique(values, return_inverse=True)
+    def forward(self, x: Tensor, edge: Tensor, weight: Tensor, which: Bins, messages: Messages) -> Tensor:
+        """x (nodes, width), edge (rows, width) that serve the edges of the bins `which`, weight (edges, 1)."""
+        score, value = F.silu(self.pair(x, edge, messages.receivers, messages.senders, which)).chunk(2, 1)
+        score = self.norm_score(self.score(score), messages.share, messages.edges)
+        message = torch.sigmoid(score) * self.value(value) * weight
+        return F.relu(x + self.norm(messages.receivers.sum(message), messages.node_share, messages.nodes))
 
 
 class PotNet(nn.Module):
@@ -113,15 +110,29 @@ class PotNet(nn.Module):
         self.width, self.potentials, self.decay, self.radius, self.symprec = width, tuple(potentials), decay, radius, symprec
         self.embed = embedding(rng, MAX_Z + 1, width)
         self.near = nn.Sequential(Gaussians(LOW, HIGH, width, ((width - 1) / (HIGH - LOW)) ** 2), perceptron(rng, width, width, activation=nn.SiLU, last=True))
-        self.far = nn.Sequential(Multiquadrics(bins), perceptron(rng, bins, width, activation=nn.Softplus, last=True), BatchNorm(width))
+        self.far = nn.Sequential(Multiquadrics(bins), perceptron(rng, bins, width, activation=nn.Softplus, last=True))
+        self.norm = WeightedNorm(width)
         self.layers = nn.ModuleList(Convolution(rng, width) for _ in range(layers))
 
-    @torch.no_grad()
     def graph(self, crystals: Crystals) -> Graph:
-        """Neighbours, and for every atom all atoms of the primitive cell with `sums` (edges, 3); `infinite` (edges,) tells them apart.
+        """Neighbours, and for every atom all atoms of the primitive cell with `sums` (edges, 3); `infinite` (edges,) tells them apart. One edge stands for all
+        alike, those to all atoms being alike where the weighted sums are.
 
         Errors as `Within` and `pair_sums`.
         """
+        graph = self._every(crystals)
+        infinite = graph.edge["infinite"]
+        kind = 1 + merged(self._strength(graph), graph.owner(crystals))[1]
+        length = graph.vectors(crystals.bare().to(torch.float64)).norm(dim=-1)
+        return folded(crystals, graph, torch.where(infinite, kind, 0), torch.where(infinite, torch.zeros_like(length), length))
+
+    def _strength(self, graph: Graph) -> Tensor:
+        """(edges,) the weighted sum of the sums of potentials."""
+        return graph.edge["sums"] @ graph.edge["sums"].new_tensor(self.potentials)
+
+    @torch.no_grad()
+    def _every(self, crystals: Crystals) -> Graph:
+        """All edges."""
         device, crystals = crystals.cell.device, crystals.bare().to("cpu")
         near = Within(self.radius)(crystals)
         copies = translations(crystals, self.symprec)
@@ -141,18 +152,18 @@ class PotNet(nn.Module):
 
     def forward(self, crystals: Crystals, graph: Graph) -> Features:
         """Features in the dtype of the weights; lengths are taken in the dtype of the crystals. `graph` is that of this encoder."""
-        near, far = ((~graph.edge["infinite"]).nonzero()[:, 0], graph.edge["infinite"].nonzero()[:, 0])
-        length = graph.pick(near).vectors(crystals).norm(dim=-1)
-        s = graph.edge["sums"][far] @ graph.edge["sums"].new_tensor(self.potentials)
-        x = self.embed(crystals.species)
-        weight = torch.cat([cosine_cutoff(length, self.radius), torch.ones_like(s)])[:, None].to(x)
-        length, at_length = told_once(length)
-        s, at_s = told_once(s.round(decimals=12))
-        every = self.far[2](self.far[:2](s.to(x))[at_s])  # normalised over all edges
-        one_of = torch.empty_like(s, dtype=torch.long).index_put((at_s,), torch.arange(len(at_s), device=s.device))
-        edge = torch.cat([self.near((NEAR / length).to(x)), every[one_of]])
-        order, which = torch.cat([near, far]), Bins(torch.cat([at_length, at_s + len(length)]), len(edge))
-        here, there = Bins(graph.receivers[order], len(x)), Bins(graph.senders[order], len(x))
+        nodes, dtype = nodes_of(graph, crystals.atoms), self.embed.weight.dtype
+        messages, owner = Messages(nodes, graph.edge["count"], dtype), graph.owner(crystals)
+        near, far = (~graph.edge["infinite"]).nonzero()[:, 0], graph.edge["infinite"].nonzero()[:, 0]
+        length, at_length = merged(graph.edge["length"][near], owner[near])
+        s, at_s = merged(self._strength(graph)[far], owner[far], 1e-9)
+        share = segment_sum(messages.share[far].to(torch.float64), at_s, len(s))  # the sums are normalised over all edges to all atoms
+        part = float(share.sum())
+        infinite = self.norm(self.far(s.to(dtype)), (share / max(part, 1e-30)).to(dtype), part * messages.edges)
+        edge = torch.cat([self.near((NEAR / length).to(dtype)), infinite])
+        row = torch.empty_like(graph.senders).index_copy(0, near, at_length).index_copy(0, far, at_s + len(length))
+        cutoff = torch.where(graph.edge["infinite"], torch.ones_like(graph.edge["length"]), cosine_cutoff(graph.edge["length"], self.radius))
+        x, which, weight = self.embed(crystals.species[nodes.first]), Bins(row, len(edge)), cutoff[:, None].to(dtype) * messages.times
         for layer in self.layers:
-            x = layer(x, edge, weight, here, there, which)
-        return Features(x)
+            x = layer(x, edge, weight, which, messages)
+        return Features(x[nodes.of_atom])
