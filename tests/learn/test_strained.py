@@ -43,7 +43,7 @@ def test_what_cannot_be_scaled_is_refused():
     graph = load("potnet", "encoder", **{"width": 16, "layers": 1}).graph(crystals)
     with pytest.raises(BadInput, match="keeps 'sums'"):
         scaled(crystals, graph, torch.ones(1))
-    formulas = Compositions.of_formulas(["NaCl"])
+    formulas = Compositions.of(["NaCl"])
     with pytest.raises(BadInput, match="structures"):
         scaled(formulas, load("roost", "encoder").graph(formulas), torch.ones(1))
     with pytest.raises(BadInput, match="spread"):
