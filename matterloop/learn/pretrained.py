@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from ..archive.files import replacing
 from ..base.errors import BadInput, Missing
+from ..base.quantities import Quantity
 from ..base.registry import find, load
 from ..base.seeds import torch_stream
 from ..crystal.compositions import atom_mean
@@ -26,9 +27,11 @@ from ..layers.parts import linear
 from .checkpoints import read_tensors, write_tensors
 from .data import Batch
 from .targets import Features, Predictor
+from .trained import WORDS as TRAINED, Trained
 
 VERSION = 1
 WORDS, WEIGHTS = "pretrained.json", "pretrained.safetensors"
+LABELS = "labels"  # method of weights that come from a training on labels of another property, fidelity or table
 TEACHER = "teacher_features"  # field of atoms that a teacher looked at
 TOGETHER = 4000  # atoms that a teacher looks at together
 
@@ -80,7 +83,7 @@ class Pretrained:
         A method that offers `transfer(start, encoder, model, options)` does it in its own way; else the encoder must be the same one with the same options
         (BadInput that says what differs); only the seed may be another.
         """
-        method = load(self.method, "pretraining", **self.settings)
+        method = None if self.method == LABELS else load(self.method, "pretraining", **self.settings)
         if hasattr(method, "transfer"):
             method.transfer(self, encoder, model, options)
         else:
@@ -97,6 +100,12 @@ class Pretrained:
             k = differing[0]
             raise BadInput(f"option {k!r} is {mine.get(k, 'as by default')!r} in the start and {other.get(k, 'as by default')!r} here; they must be the same", f"pre-trained by {self.method}")
 
+    @staticmethod
+    def of_trained(trained: Trained) -> Pretrained:
+        """The encoder of a predictor, as a start for the training of another: transfer learning."""
+        weights = {k: v.detach().clone() for k, v in trained.predictor.encoder.state_dict().items()}
+        return Pretrained(trained.encoder, weights, LABELS, trained.options, {"targets": [t.name for t in trained.targets]}, trained.recipe, trained.history, trained.data, trained.seed)
+
     # files
 
     def save(self, folder: str | Path) -> Path:
@@ -110,9 +119,11 @@ class Pretrained:
 
     @staticmethod
     def load(folder: str | Path) -> Pretrained:
-        """What `save` wrote. BadInput for a folder without words, unknown or missing words, another version, and weights that are not those described."""
+        """What `save` wrote, or what a predictor begins with that was trained on labels. BadInput for a folder without words, unknown or missing words, another version, and weights that are not those described."""
         folder = Path(folder)
         where = str(folder / WORDS)
+        if not (folder / WORDS).exists() and (folder / TRAINED).exists():
+            return Pretrained.of_trained(Trained.load(folder))
         try:
             words = json.loads((folder / WORDS).read_text(encoding="utf-8"))
         except OSError as error:
@@ -163,7 +174,7 @@ def looked_at(crystals: Crystals, teacher: nn.Module) -> Crystals:
             raise error.renumbered(lambda i: i + done) from None
         found.append(F.normalize((seen.whole[piece.owner] if seen.site is None else seen.site).float()))
         done += len(piece)
-    return crystals.with_fields(site={TEACHER: torch.cat(found)})
+    return crystals.with_fields(site={TEACHER: torch.cat(found)}, quantities={TEACHER: Quantity()})
 
 
 class Distilled(nn.Module):

@@ -206,6 +206,8 @@ class Predictor(nn.Module):
         raw = self.raw(crystals, graph) if features is None else self.read(features, crystals, graph)
         found = self.errors(raw, crystals, error)
         parts = {n: self.weights[n] * total / count.clamp(min=1) for n, (total, count) in found.items()}
+        if hasattr(self.encoder, "penalty"):
+            parts["penalty"] = self.encoder.penalty()
         return sum(parts.values()), parts
 
     def errors(self, raw: Mapping[str, Tensor], crystals: Crystals, error: str = "l1") -> dict[str, tuple[Tensor, Tensor]]:

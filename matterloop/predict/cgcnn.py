@@ -35,6 +35,7 @@ CARD = Card(
     keeps=("rotation", "reflection", "translation", "permutation", "cell", "supercell"),
     reference=145.58739583404332,
     waives={"smooth": "neighbours are cut at the twelfth without a smooth end, as in the paper: predictions jump where another atom takes its place"},
+    presets={"selector": {"selector": True}},
     small={"width": 16, "blocks": 2, "neighbours": 8, "radius": 6.0, "step": 0.4, "hidden": 16},
     differs=(
         "all neighbours as near as the twelfth are kept; the code takes twelve of them in the order in which they were listed, so that equal crystals differ",
@@ -47,6 +48,7 @@ CARD = Card(
         "an atom or edge that symmetry repeats is computed once and counted as often as it occurs: the same numbers, less work",
     ),
 )
+SPARSE = 0.01  # of the mean absolute weight of element properties, in the loss
 
 
 class CGCNN(nn.Module):
@@ -56,17 +58,21 @@ class CGCNN(nn.Module):
     neighbours  nearest neighbours of an atom within `radius` Å, with all that are as near as the last
     step        of the Gaussians in Å, from 0 to the radius
     hidden      width of the layers of its head after pooling; `layers` their number
+    selector    a trainable weight for every property of elements, at first 1 (CrysXPP)
     seed        of the first weights
     """
 
     def __init__(self, width: int = 64, blocks: int = 3, neighbours: int = 12, radius: float = 8.0, step: float = 0.2, hidden: int = 128, layers: int = 1,
-                 seed: int = 0):
+                 selector: bool = False, seed: int = 0):
         super().__init__()
         rng = torch_stream(seed, "cgcnn")
         self.width, self.hidden, self.layers = width, hidden, layers
         self.graph = Alike(Nearest(neighbours, radius, fewer=True))
         self.register_buffer("elements", torch.tensor(element_bins()))  # kept with the weights, which go with these very numbers
         self.embed = linear(rng, WIDTH, width)
+        self.select = nn.Parameter(torch.ones(WIDTH)) if selector else None
+        if selector:
+            self.penalty = lambda: SPARSE * self.select.abs().mean()
         bins = round(radius / step) + 1
         self.expand = Gaussians(0.0, radius, bins, 1 / step**2)
         self.blocks = nn.ModuleList(GatedConvolution(rng, width, bins) for _ in range(blocks))
@@ -77,7 +83,8 @@ class CGCNN(nn.Module):
         length, count = lengths_of(graph, crystals)
         e = self.expand(length.to(self.embed.weight.dtype))
         messages = Messages(nodes, count, e.dtype)
-        x = F.embedding(crystals.species[nodes.first], self.embed(self.elements))
+        elements = self.elements if self.select is None else self.elements * self.select
+        x = F.embedding(crystals.species[nodes.first], self.embed(elements))
         for block in self.blocks:
             x = block(x, e, messages)
         return Features(x[nodes.of_atom])

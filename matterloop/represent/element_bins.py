@@ -60,6 +60,19 @@ def element_bins() -> np.ndarray:
     return out
 
 
+def bin_names() -> tuple[str, ...]:
+    """What each of the 92 columns says, 'group 17', 'Electronegativity 1.2 to 1.6'; bins of a logarithm by its exponential, the ends open."""
+    group = ["no group", *(f"group {g}" for g in range(1, 19))]
+    binned = []
+    for name, read, low, high in BINNED:
+        back = math.exp if read is math.log else float
+        edges = [f"{back(low + (high - low) * k / BINS):.3g}" for k in range(BINS + 1)]
+        binned.append([f"{name} {a} to {b}" for a, b in zip(edges, edges[1:], strict=False)])
+    electronegativity, radius, ionisation, affinity, volume = binned
+    return (*group, *(f"period {p}" for p in range(1, 8)), *electronegativity, *radius, *(f"{v} valence electrons" for v in range(1, 13)), *ionisation, *affinity,
+            *(f"{b} block" for b in "spdf"), *volume)
+
+
 def _number(text: str) -> float:
     """0 for what is not known, as the tables have it for electron affinities."""
     try:
