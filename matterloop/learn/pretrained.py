@@ -42,7 +42,7 @@ class Pretrained:
 
     encoder   name of the card, with ":preset" where one was used; `options` the keyword arguments it was built with
     weights   its state, {name: tensor}
-    method    name of the part of role "pretraining"; `settings` the keyword arguments of it
+    method    name of the part of role "pretraining", or LABELS; `settings` the keyword arguments of it
     recipe, history  of the training, plain JSON: history holds stopped, steps, seconds, epochs and the loss of the first and last epoch
     data      what it saw: source, rows, labels that were used; plain JSON
     seed      of the first weights and all draws
