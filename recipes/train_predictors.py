@@ -1,204 +1,257 @@
-"""Train the predictors of properties that ship, and write them into the package.
+"""Train the predictors of properties that ship, choose between models, and write the chosen ones into the package with their entries of the board.
 
-    python recipes/train_predictors.py train bulk_modulus [--budget 900] [--model cgcnn] [--members 2]      goes on from runs/predictors/NAME
-    python recipes/train_predictors.py calibrate bulk_modulus                                              uncertainty, distances and figures again, without training
-    python recipes/train_predictors.py write bulk_modulus                                                  folder and card into matterloop/shipped
+    python recipes/train_predictors.py starts [--work runs/labels]                 shipped/starts_chgnet.parquet: our own candidates as they were proposed
+    python recipes/train_predictors.py train bulk_modulus [--candidate cgcnn*3]    the candidates of a property, each as `matterloop bench run` trains it
+    python recipes/train_predictors.py compare bulk_modulus                        errors of all candidates on the rows that stopped and calibrated
+    python recipes/train_predictors.py write bulk_modulus                          the best one on those rows: folder and card into matterloop/shipped, records of all onto the board
     python recipes/train_predictors.py list
 
-Four fifths of the crystals train, a tenth stops the training and calibrates the uncertainty, a tenth is measured on and stands on the card; no formula is in two
-parts. Of AFLOW's properties the published validation file is measured on.
+Data, rows and split are those of the task that a plan names, so that the entry of the board and the predictor come out of one training. Candidates are chosen by
+rows that neither trained nor tested; a classical model is judged by one that has not learnt from them, then ships with what it learnt from both.
 """
 
 import argparse
-import gzip
+import gc
 import json
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from matterloop.archive.shipped import SHIPPED, write_card
-from matterloop.archive.sources import data_path, source
-from matterloop.bench.property_tasks import load_task
-from matterloop.crystal.formats import read_table, read_text_of
+from matterloop.learn import regressors
+from matterloop.learn.tables import Table, read_table
 from matterloop.crystal.state import Crystals
-from matterloop.learn.calibrated import CalibratedPredictor, calibrated
-from matterloop.learn.metrics import scores
-from matterloop.learn.splits import draw
-from matterloop.learn.targets import Target, labelled
-from matterloop.learn.training import train
+from matterloop.bench.property_readers import START, STARTS
+from matterloop.bench.property_running import run, write_record
+from matterloop.bench.property_tasks import TaskData, described, load_task, property_task
+from matterloop.base.registry import find
+from matterloop.learn.calibrated import CalibratedPredictor
+from matterloop.learn.metrics import metric, scores
+from matterloop.learn.training import train_regressor
 
-RUNS = Path("runs/predictors")
-MP20, PILOT, PHONONS, AFLOW = "mp20_biternary_val_test", "mp20_pilot_3x1000", "phonon_dfpt_petretto1521", "aflow_props_cif"
+RUNS, RECORDS = Path("runs/predictors"), Path("benchmarks/records/board")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model with its options, members of the ensemble and changes of the recipe."""
+
+    model: str
+    options: tuple[tuple[str, object], ...] = ()
+    members: int = 1
+    recipe: tuple[tuple[str, object], ...] = ()
+
+
+_STRUCTURE = ("features", "composition+structure")
+CANDIDATES = {
+    "cgcnn": Candidate("cgcnn"),
+    "cgcnn*3": Candidate("cgcnn", members=3, recipe=(("epochs", 70),)),
+    "cgcnn*3_small": Candidate("cgcnn", members=3, recipe=(("epochs", 120),)),
+    "crystalformer:light": Candidate("crystalformer:light"),
+    "crystalformer:light_100": Candidate("crystalformer:light", recipe=(("epochs", 100),)),
+    "boosting": Candidate("gradient_boosting", (_STRUCTURE, ("trees", 400), ("rate", 0.06), ("share", 0.2), ("error", "absolute"))),
+    "boosting_classes": Candidate("gradient_boosting:structure"),
+    "extra_trees": Candidate("random_forest", (_STRUCTURE, ("trees", 100), ("splits", "random"), ("bootstrap", False), ("share", 0.3), ("least", 2))),
+    "median_of_trees": Candidate("random_forest:median", (("trees", 100),)),
+}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A property: its target, where crystals and labels come from, whether its logarithm is learnt, what it is."""
+    """A property: its task, what it is in words, the candidates, what the predictor is for."""
 
-    target: Target
-    read: Callable[[], tuple[Crystals, list[str], list[float], list[str]]]  # crystals, keys, labels, fixed part of each row ("" to be drawn)
-    data: str
+    task: str
     what: str
-    log: bool = False
+    candidates: tuple[str, ...] = ("boosting", "cgcnn*3", "crystalformer:light_100")
+    purpose: str = "wishes with a limit on this property, for relaxed crystals"
+    budget: float = 900.0
 
 
-def aflow(name: str):
-    """Rows of a task on AFLOW's properties; its validation file is measured on."""
-    def read():
-        held = load_task(f"aflow_{name}")
-        test = set(held.part()["test"].tolist())
-        return held.inputs.bare(), list(held.keys), held.labels.tolist(), ["test" if i in test else "" for i in range(len(held.keys))]
-
-    return read
-
-
-def mp20(column: str, of: Callable[[float], float] = float):
-    """MP-20 as far as it is at hand: bi- and ternary validation and test files and the pilot's three."""
-    def read():
-        import pandas as pd
-
-        crystals, keys, labels, seen = [], [], [], set()
-        for data, file in ((MP20, "val.csv.gz"), (MP20, "test.csv.gz"), *((PILOT, f"{part}.csv.gz") for part in ("train", "val", "test"))):
-            table = pd.read_csv(data_path(data, file))
-            found = read_table(data_path(data, file), id_column="material_id")
-            rows = [row for _, row in found.sources]
-            fresh = [k for k, row in enumerate(rows) if table.material_id[row] not in seen]
-            seen |= {table.material_id[rows[k]] for k in fresh}
-            crystals.append(found.crystals.bare()[fresh])
-            keys += [str(table.material_id[rows[k]]) for k in fresh]
-            labels += [of(float(table[column][rows[k]])) for k in fresh]
-        return Crystals.join(crystals), keys, labels, [""] * len(keys)
-
-    return read
-
-
-def phonons(of: Callable[[dict], float | None]):
-    """Materials of the phonon database without imaginary modes and with a label."""
-    def read():
-        crystals, keys, labels = [], [], []
-        with gzip.open(data_path(PHONONS, "petretto_visible.jsonl.gz"), "rt", encoding="utf-8") as lines:
-            for row in map(json.loads, lines):
-                value = of(row)
-                if value is not None and np.isfinite(value) and value > 0:
-                    crystals.append(read_text_of(row["cif"], "cif").crystals.bare())
-                    keys.append(row["material_id"])
-                    labels.append(value)
-        return Crystals.join(crystals), keys, labels, [""] * len(keys)
-
-    return read
-
-
-def mean_trace(row: dict, name: str) -> float | None:
-    """A third of the trace of a dielectric tensor, None where there is none or where it is no insulator's."""
-    held = (row.get("dielectric") or {}).get(name)
-    value = None if held is None else float(np.trace(np.array(held, dtype=float))) / 3
-    return value if value is not None and 1 <= value < 1000 else None
-
-
-def last_peak(row: dict) -> float | None:
-    """Frequency in 1/cm of the last maximum of the density of states that is at least a tenth of its highest; None for imaginary modes."""
-    if row["flags"].get("has_neg_fr") not in (False, "False"):
-        return None
-    x, y = np.array(row["dos_frequencies_cm1"]), np.array(row["ph_dos"])
-    inner = np.flatnonzero((y[1:-1] >= y[:-2]) & (y[1:-1] > y[2:]) & (y[1:-1] >= 0.1 * y.max())) + 1
-    return float(x[inner[-1]]) if len(inner) else None
-
-
+_SMALL = ("cgcnn*3_small", "boosting", "extra_trees")
 PLANS = {
-    "bulk_modulus": Plan(Target("bulk_modulus", "GPa"), aflow("bulk_modulus"), AFLOW, "bulk modulus"),
-    "shear_modulus": Plan(Target("shear_modulus", "GPa"), aflow("shear_modulus"), AFLOW, "shear modulus"),
-    "debye_temperature": Plan(Target("debye_temperature", "K"), aflow("debye_temperature"), AFLOW, "Debye temperature"),
-    "thermal_conductivity": Plan(Target("thermal_conductivity", "W/(m K)"), aflow("thermal_conductivity"), AFLOW, "lattice thermal conductivity at 300 K", log=True),
-    "thermal_expansion": Plan(Target("thermal_expansion", "1e-6/K"), aflow("thermal_expansion"), AFLOW, "thermal expansion at 300 K"),
-    "band_gap": Plan(Target("band_gap", "eV"), mp20("band_gap"), MP20, "PBE band gap"),
-    "is_metal": Plan(Target("is_metal", classes=2), mp20("band_gap", lambda gap: float(gap == 0.0)), MP20, "no PBE band gap"),
-    "dielectric_constant": Plan(Target("dielectric_constant"), phonons(lambda row: mean_trace(row, "eps_total")), PHONONS, "static dielectric constant", log=True),
-    "refractive_index": Plan(Target("refractive_index"), phonons(lambda row: (v := mean_trace(row, "eps_electronic")) and v**0.5), PHONONS, "refractive index"),
-    "last_phonon_peak": Plan(Target("last_phonon_peak", "1/cm"), phonons(last_peak), PHONONS, "last peak of the phonon density of states", log=True),
+    "bulk_modulus": Plan("aflow_bulk_modulus", "bulk modulus"),
+    "shear_modulus": Plan("aflow_shear_modulus", "shear modulus"),
+    "debye_temperature": Plan("aflow_debye_temperature", "Debye temperature"),
+    "thermal_conductivity": Plan("aflow_thermal_conductivity", "lattice thermal conductivity at 300 K"),
+    "thermal_expansion": Plan("aflow_thermal_expansion", "thermal expansion at 300 K"),
+    "band_gap": Plan("mp20known_band_gap", "PBE band gap", ("boosting", "cgcnn", "crystalformer:light")),
+    "is_metal": Plan("mp20known_is_metal", "probability that there is no PBE band gap", ("boosting_classes", "cgcnn", "crystalformer:light")),
+    "dielectric_constant": Plan("petretto_dielectric_constant", "static dielectric constant", _SMALL),
+    "refractive_index": Plan("petretto_refractive_index", "refractive index", _SMALL),
+    "last_phonon_peak": Plan("petretto_last_phonon_peak", "last peak of the phonon density of states", _SMALL),
+    "measured_band_gap": Plan("matbench_expt_gap", "measured band gap, from the composition alone", ("median_of_trees",), "wishes with a limit on the measured gap, for any composition"),
+    "formation_energy": Plan(
+        "engine_energy_above_hull", "formation energy after relaxation by CHGNet; less the hull at the composition it is the energy above CHGNet's hull", ("crystalformer:light",),
+        "screens before anything is relaxed, and `matterloop predict`: it learnt from relaxed crystals and from our own candidates as they were proposed, always with the energy after "
+        "relaxation. Where `discover` has relaxed a crystal the computed energy decides", 1800.0),
 }
 
 
-def rows_of(crystals: Crystals, keys: list[str], fixed: list[str], seed: int) -> dict[str, np.ndarray]:
-    """Rows of train, val and test; formulas stay together, parts that are fixed stay."""
-    free = [i for i, part in enumerate(fixed) if not part]
-    shares = {"train": 0.9, "val": 0.1} if any(fixed) else {"train": 0.8, "val": 0.1, "test": 0.1}
-    inner = draw("formula", [keys[i] for i in free], crystals=crystals[free], shares=shares, seed=seed)
-    place = {k: i for i, k in enumerate(keys)}
-    found = {name: np.array([place[k] for k in part]) for name, part in inner.parts.items()}
-    if any(fixed):
-        found["test"] = np.array([i for i, part in enumerate(fixed) if part == "test"])
-    return found
+@cache
+def data_of(task: str) -> TaskData:
+    """The task's rows; properties of the same task share them."""
+    return load_task(task)
 
 
-def measured(plan: Plan, found: CalibratedPredictor, inputs: Crystals, labels: np.ndarray) -> dict[str, object]:
-    """Figures on rows that neither trained nor calibrated, with intervals."""
-    said = found.predict(inputs)
-    names = ("auc", "balanced_accuracy", "f1") if plan.target.classes else ("mae", "rmse", "mad_mae", "r2")
-    out: dict[str, object] = {"rows": len(labels)}
-    for one in scores(labels, said.value, names, unit=plan.target.unit):
-        out[one.name] = {"value": round(one.value, 5), "low": round(one.low, 5), "high": round(one.high, 5)}
-    if not plan.target.classes:
-        out["in_90_percent_interval"] = round(float(np.mean((labels >= said.low) & (labels <= said.high))), 3)
-    out["known"] = {word: round(float(np.mean([k == word for k in said.known])), 3) for word in ("known", "edge", "unknown")}
+_ROWS: dict[tuple[str, bytes], np.ndarray] = {}
+_NAMES: dict[str, tuple[str, ...]] = {}
+
+
+def remembered(inputs, features: str) -> Table:
+    """`read_table`, but every crystal is described once: folds, candidates and properties share their crystals."""
+    if not isinstance(inputs, Crystals):
+        return read_table(inputs, features)
+    ends, arrays = inputs.offsets.tolist(), [inputs.species.numpy(), inputs.frac.numpy()]
+    keys = [(features, b"".join([*(a[i:j].tobytes() for a in arrays), cell.tobytes()])) for i, j, cell in zip(ends, ends[1:], inputs.cell.numpy())]
+    if new := [i for i, k in enumerate(keys) if k not in _ROWS]:
+        found = read_table(inputs[new], features)
+        _NAMES[features] = tuple(found.names)
+        _ROWS.update(zip((keys[i] for i in new), found.values, strict=True))
+    return Table(np.stack([_ROWS[k] for k in keys]), _NAMES[features])
+
+
+def shipped_rows(held: TaskData) -> dict[str, np.ndarray]:
+    """Rows that train, calibrate and test what ships: the task's own, of a task of folds those of its first fold."""
+    return dict(held.part(0))
+
+
+def train_candidate(name: str, label: str, budget: float, seed: int) -> None:
+    """Train one candidate as the board does; folder with the predictor, the record and figures."""
+    plan, one, folder = PLANS[name], CANDIDATES[label], RUNS / name / label
+    if (folder / "figures.json").exists():
+        return
+    held, begin = data_of(plan.task), time.process_time()
+    rows, kept = shipped_rows(held), []
+    command = f"matterloop bench run {plan.task} {one.model} --budget {budget:g} --threads 1" + (f" --members {one.members}" if one.members > 1 else "")
+    command += "".join(f" --set {k}={v}" for k, v in one.options) + "".join(f" --recipe {k}={v}" for k, v in one.recipe)
+    record = run(plan.task, one.model, budget=budget, seed=seed, options=dict(one.options), recipe=dict(one.recipe), members=one.members, work=folder / "work", command=command,
+                 note=lambda text: print(text, flush=True), held=held, keep=lambda fold, predictor: kept.append(predictor))
+    if record["failed"]:
+        print(name, label, record["failed"], flush=True)
+        return
+    found = kept[0]
+    val = rows["val"]
+    classical = find(one.model.partition(":")[0], ("encoder", "regressor")).card.role == "regressor"
+    judged = found if not classical else train_regressor(one.model, held.inputs, held.target, rows, options=dict(one.options), log_scale=held.task.log, seed=seed).predictor
+    said = _values(judged, held, val)
+    figures = {
+        "label": label, "model": one.model, "members": one.members, "options": dict(one.options), "train_rows": len(rows["train"]), "calibration_rows": len(val),
+        "parameters": record["parameters"], "cpu_seconds": round(time.process_time() - begin), "val": float(metric(held.task.metric).function(held.labels[val], said)),
+        "measured": figures_of(held, found, rows["test"])}
+    found.save(folder / "predictor")
+    (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    (folder / "figures.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    print(name, label, json.dumps(figures), flush=True)
+    gc.collect()
+
+
+def _values(found: CalibratedPredictor, held: TaskData, rows: np.ndarray) -> np.ndarray:
+    value = found.predict(held.inputs[rows].bare()).value
+    return value if held.known is None else value - held.known[rows]
+
+
+def figures_of(held: TaskData, found: CalibratedPredictor, test: np.ndarray) -> dict[str, object]:
+    """Figures on the tested rows with intervals; of the engine's energies also of relaxed crystals and of candidates as proposed, apart."""
+    said = found.predict(held.inputs[test].bare())
+    labels, less = held.labels[test], 0.0 if held.known is None else held.known[test]
+    out: dict[str, object] = {"rows": len(test), **_scores(held, labels, said.value - less)}
+    if not held.target.classes:
+        inside = (labels >= said.low - less) & (labels <= said.high - less)
+        out["in_90_percent_interval"] = round(float(inside.mean()), 3)
+    words = np.array(said.known)
+    out["known"] = {w: round(float(np.mean(words == w)), 3) for w in ("known", "edge", "unknown")}
+    kind = np.array(["as proposed" if held.keys[i].endswith(START) else "relaxed" for i in test])
+    if len(set(kind)) > 1:
+        for k in ("relaxed", "as proposed"):
+            out[k] = {"rows": int((kind == k).sum()), **_scores(held, labels[kind == k], (said.value - less)[kind == k]), "in_90_percent_interval": round(float(inside[kind == k].mean()), 3)}
     return out
+
+
+def _scores(held: TaskData, labels: np.ndarray, said: np.ndarray) -> dict[str, dict[str, float]]:
+    return {s.name: {"value": round(s.value, 5), "low": round(s.low, 5), "high": round(s.high, 5)} for s in scores(labels, said, (held.task.metric, *held.task.also), unit=held.task.unit)}
+
+
+def trained(name: str) -> dict[str, dict]:
+    """{candidate: its figures} of a property, those that have been trained."""
+    return {p.parent.name: json.loads(p.read_text(encoding="utf-8")) for p in sorted((RUNS / name).glob("*/figures.json"))}
+
+
+def best(name: str) -> str:
+    """The candidate with the best metric on the rows that neither trained nor tested."""
+    found, sign = trained(name), -1 if metric(property_task(PLANS[name].task).metric).larger_is_better else 1
+    return min(found, key=lambda label: sign * found[label]["val"])
+
+
+def write(name: str) -> None:
+    """Ship the best candidate; all records go to the board, that of the best says what it is."""
+    plan, label = PLANS[name], best(name)
+    folder, figures, task = RUNS / name / label, trained(name)[label], property_task(plan.task)
+    target = SHIPPED / f"predictor_{name}"
+    shutil.rmtree(target, ignore_errors=True)
+    CalibratedPredictor.load(folder / "predictor").save(target)
+    others = {k: round(v["val"], 5) for k, v in trained(name).items()}
+    card = write_card(
+        target, what=f"predictor of the {plan.what}", unit=task.unit, made_by=f"python recipes/train_predictors.py train {name}; ... write {name}", credit=described(task)["credit"],
+        data=task.data, task=plan.task, metric=task.metric, purpose=plan.purpose, chosen_on_validation_rows=others, **{k: v for k, v in figures.items() if k != "val"})
+    print(card)
+    for other in trained(name):
+        record = json.loads((RUNS / name / other / "record.json").read_text(encoding="utf-8"))
+        if other == label:
+            record["shipped"] = f"predictor_{name}: this training is the predictor that ships"
+        print(write_record(record, RECORDS))
+
+
+def write_starts(work: Path) -> None:
+    """Our own candidates before their relaxation, of recipes/label_proposals.py, as a table of the package."""
+    from label_proposals import proposals
+
+    table = proposals(work)
+    import pandas as pd
+
+    frame = pd.DataFrame({
+        "id": table.material_id, "species": [x.astype(np.uint8) for x in table.species], "cell": [np.round(x, 4).astype(np.float32) for x in table.cell],
+        "frac": [np.round(x, 5).astype(np.float32) for x in table.frac]})
+    file = SHIPPED / f"{STARTS}.parquet"
+    frame.to_parquet(file, index=False, compression="zstd")
+    print(write_card(file, what="Our own candidates as they were proposed, before the relaxation whose end stands in genes_chgnet under the same id: species, cell (Å, rows), frac",
+                     made_by="recipes/label_structures.py propose; recipes/train_predictors.py starts", credit="matterloop", licence="CC-BY 4.0", rows=len(frame)))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=["train", "calibrate", "write", "list"])
+    parser.add_argument("verb", choices=["starts", "train", "compare", "write", "list"])
     parser.add_argument("names", nargs="*", default=list(PLANS))
-    parser.add_argument("--model", default="cgcnn")
-    parser.add_argument("--members", type=int, default=1)
-    parser.add_argument("--budget", type=float, default=900.0, help="seconds of training of each property")
+    parser.add_argument("--candidate", choices=list(CANDIDATES), nargs="*", help="those of the plan by default")
+    parser.add_argument("--budget", type=float, help="seconds of training of each candidate, that of the plan by default")
+    parser.add_argument("--work", type=Path, default=Path("runs/labels"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    regressors.read_table = remembered
     if unknown := set(args.names) - set(PLANS):
         parser.error(f"no plan for {', '.join(sorted(unknown))}; there are {', '.join(PLANS)}")
+    if args.verb == "starts":
+        write_starts(args.work)
+        return
     for name in args.names:
-        plan, work = PLANS[name], RUNS / name
+        plan = PLANS[name]
         if args.verb == "list":
-            print(name, "shipped" if (SHIPPED / f"predictor_{name}").exists() else "trained" if (work / "figures.json").exists() else "to do")
-        elif args.verb == "calibrate" or args.verb == "train" and not (work / "figures.json").exists():
-            begin = time.process_time()
-            crystals, keys, labels, fixed = plan.read()
-            y = torch.tensor(labels, dtype=torch.long if plan.target.classes else torch.float64)
-            rows = rows_of(crystals, keys, fixed, args.seed)
-            inputs = labelled(crystals, {plan.target: y})
-            print(name, {k: len(v) for k, v in rows.items()}, flush=True)
-            if args.verb == "calibrate":
-                figures = json.loads((work / "figures.json").read_text(encoding="utf-8"))
-                found = calibrated(CalibratedPredictor.load(work / "predictor").members, inputs, rows["train"], rows["val"], keys, seed=args.seed)
-                found.save(work / "predictor")
-                figures["measured"] = measured(plan, found, inputs[rows["test"]], np.array(labels)[rows["test"]])
-                (work / "figures.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
-                print(name, json.dumps(figures), flush=True)
-                continue
-            done = train(args.model, inputs, plan.target, rows, log_scale=plan.log, members=args.members, budget=args.budget, seed=args.seed, names=keys,
-                         data={"name": plan.data, "version": source(plan.data).version, "what": plan.what}, checkpoint=work / "checkpoint",
-                         log=lambda event: print(event, flush=True) if event.get("event") != "graphs" and event.get("epoch", 0) % 10 == 0 else None)
-            if not done.complete:
-                print(name, "stopped; the same command goes on")
-                return
-            done.predictor.save(work / "predictor")
-            figures = {"model": args.model, "members": args.members, "train_rows": len(rows["train"]), "calibration_rows": len(rows["val"]), "parameters": done.parameters,
-                       "cpu_seconds": round(time.process_time() - begin), "measured": measured(plan, done.predictor, inputs[rows["test"]], np.array(labels)[rows["test"]])}
-            (work / "figures.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
-            print(name, json.dumps(figures), flush=True)
-        elif args.verb == "write":
-            figures = json.loads((work / "figures.json").read_text(encoding="utf-8"))
-            target = SHIPPED / f"predictor_{name}"
-            shutil.rmtree(target, ignore_errors=True)
-            CalibratedPredictor.load(work / "predictor").save(target)
-            s = source(plan.data)
-            print(write_card(target, what=f"predictor of the {plan.what}", unit=plan.target.unit, made_by=f"python recipes/train_predictors.py train {name}; ... write {name}",
-                             credit=s.credit, data=plan.data, **figures))
+            print(name, "shipped" if (SHIPPED / f"predictor_{name}").exists() else "trained" if trained(name) else "to do")
+        elif args.verb == "train":
+            for label in args.candidate or plan.candidates:
+                train_candidate(name, label, args.budget or plan.budget, args.seed)
+        elif args.verb == "compare":
+            for label, figures in sorted(trained(name).items(), key=lambda x: x[1]["val"]):
+                task = property_task(plan.task)
+                print(f"{name:22} {label:24} val {figures['val']:.5g}  test {figures['measured'][task.metric]['value']:.5g} {task.unit}  {figures['cpu_seconds']} s CPU")
+        else:
+            write(name)
 
 
 if __name__ == "__main__":

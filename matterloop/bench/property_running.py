@@ -25,8 +25,9 @@ from ..archive.files import replacing
 from ..base.errors import BadInput, MatterloopError
 from ..base.machine import hardware, versions
 from ..base.registry import find
-from ..learn.calibrated import FEATURES, LEVEL
+from ..learn.calibrated import FEATURES, LEVEL, CalibratedPredictor
 from ..learn.calibration import calibration, coverage, ece
+from ..learn.committee import is_committee, parts_of, train_committee
 from ..learn.intervals import RESAMPLES
 from ..learn.metrics import measured, metric, scores
 from ..learn.training import train, train_regressor
@@ -60,18 +61,21 @@ class Fold:
     known: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     epochs: list[dict[str, Any]] = field(default_factory=list)
+    predictor: CalibratedPredictor | None = None
 
 
 def run(task: str, model: str, *, budget: float | None = None, seed: int = 0, folds: Sequence[int] | None = None, options: Mapping[str, Any] | None = None,
         recipe: Mapping[str, Any] | None = None, references: bool = False, members: int = 1, more_data: str = "", data_dir: str | Path | None = None, work: str | Path | None = None, command: str = "",
-        note: Callable[[str], None] = lambda text: None, should_stop: Callable[[], bool] | None = None, held: TaskData | None = None) -> dict[str, Any]:
-    """The record of `model` ("mean", an encoder or a regressor, with ":preset" where wanted) on `task`.
+        note: Callable[[str], None] = lambda text: None, should_stop: Callable[[], bool] | None = None, held: TaskData | None = None,
+        keep: Callable[[int, CalibratedPredictor], None] | None = None) -> dict[str, Any]:
+    """The record of `model` ("mean", an encoder or a regressor, with ":preset" where wanted, or a committee as "cgcnn*2,schnet") on `task`.
 
     budget     seconds of training of each fold, that of the task if absent; folds: which of the task's folds, all if absent
     options    of the model; recipe: fields of Recipe
     references  of a network: energies of the elements, by least squares on the training rows, are subtracted from what it learns
     more_data  what the model learnt from besides the training rows, and how that overlaps with the test: it is then shown apart
     work       folder for states of training: a run that was stopped goes on from there
+    keep       is given each fold's number and its predictor
     Missing for unknown names, NotHere for missing data and Stopped are raised; whatever goes wrong in building, training or testing the model is written down as a failure.
     """
     held = held or load_task(task, data_dir)
@@ -79,7 +83,9 @@ def run(task: str, model: str, *, budget: float | None = None, seed: int = 0, fo
     chosen = list(range(held.folds)) if folds is None else [int(f) for f in folds]
     if bad := [f for f in chosen if not 0 <= f < held.folds]:
         raise BadInput(f"there is no fold {bad[0]}; the task has {held.folds}", t.name)
-    role = "baseline" if model in BASELINES else find(model.partition(":")[0], ("encoder", "regressor")).card.role
+    if is_committee(model):
+        parts_of(model)
+    role = "baseline" if model in BASELINES else "encoder" if is_committee(model) else find(model.partition(":")[0], ("encoder", "regressor")).card.role
     if references and (role != "encoder" or t.classes or t.log):
         raise BadInput("energies of the elements are subtracted for networks that learn a number as it stands", f"{model} on {t.name}")
     budget = t.budget if budget is None else budget
@@ -94,6 +100,8 @@ def run(task: str, model: str, *, budget: float | None = None, seed: int = 0, fo
             one = _fold(held, model, role, fold, budget=budget, seed=seed, options=options, recipe=recipe, references=references, members=members, work=work, note=note,
                         should_stop=should_stop)
             done.append(one)
+            if keep is not None and one.predictor is not None:
+                keep(fold, one.predictor)
             value = float(metric(t.metric).function(*measured(held.labels[one.rows], one.guess)))
             note(f"{t.name}, {model}, fold {fold}: {t.metric} {value:.4g} {record['unit']} in {sum(one.seconds.values()):.0f} s")
             if should_stop is not None and should_stop():
@@ -112,7 +120,7 @@ def write_record(record: Mapping[str, Any], folder: str | Path) -> Path:
     some, own = record["folds"] != list(range(record["folds_of"])), property_task(record["task"]).budget
     extra = "".join(f"__{k}" for k, v in (("ensemble" + str(record["members"]), record["members"] > 1), (_label(record), bool(_label(record))), (
         f"budget{record['budget_seconds']:g}", record["budget_seconds"] != own), ("folds" + "-".join(map(str, record["folds"])), some)) if v)
-    name = re.sub(r"[^A-Za-z0-9._+-]", "", f"{record['task']}__{record['model'].replace(':', '+')}{extra}__seed{record['seed']}.json")
+    name = re.sub(r"[^A-Za-z0-9._+-]", "", f"{record['task']}__{record['model'].replace(':', '+').replace(',', '+').replace('*', 'x')}{extra}__seed{record['seed']}.json")
     path = Path(folder) / name
     with replacing(path) as new:
         new.write_text(json.dumps(_plain(record), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -147,8 +155,14 @@ def _fold(held: TaskData, model: str, role: str, fold: int, *, budget, seed, opt
     if role == "baseline":
         return _mean(held, part)
     if role == "regressor":
-        return _regressor(held, part, model, options, seed)
-    return _network(held, part, model, fold, budget=budget, seed=seed, options=options, recipe=recipe, references=references, members=members, work=work, note=note, should_stop=should_stop)
+        one = _regressor(held, part, model, options, seed)
+    else:
+        one = _network(held, part, model, fold, budget=budget, seed=seed, options=options, recipe=recipe, references=references, members=members, work=work, note=note,
+                       should_stop=should_stop)
+    if held.known is not None:
+        less = held.known[one.rows]
+        one.guess, one.low, one.high = one.guess - less, one.low - less, one.high - less
+    return one
 
 
 def _mean(held: TaskData, part: Mapping[str, np.ndarray]) -> Fold:
@@ -169,7 +183,8 @@ def _regressor(held: TaskData, part: Mapping[str, np.ndarray], model: str, optio
     end = time.perf_counter()
     said = found.predictor.predict(test)
     facts = {"parameters": found.parameters, "inference_per_second": len(test) / (end - middle), "interval_kind": found.predictor.conformal.kind if found.predictor.conformal else None}
-    return Fold(part["test"], said.value, dict(found.seconds) | {"inference": end - middle, "all": time.perf_counter() - begin}, said.low, said.high, said.deviation, said.known, facts)
+    return Fold(part["test"], said.value, dict(found.seconds) | {"inference": end - middle, "all": time.perf_counter() - begin}, said.low, said.high, said.deviation, said.known, facts,
+                predictor=found.predictor)
 
 
 def _network(held: TaskData, part: Mapping[str, np.ndarray], model: str, fold: int, *, budget, seed, options, recipe, references, members, work, note, should_stop) -> Fold:
@@ -182,7 +197,8 @@ def _network(held: TaskData, part: Mapping[str, np.ndarray], model: str, fold: i
             note(f"{model}: epoch {event['epoch']}, early-stopping rows {next(iter(event['errors'].values()), float('nan')):.4g} {t.unit}, {event['per_second']:.0f} structures/s")
 
     checkpoint = None if work is None else Path(work) / f"{t.name}__{model.replace(':', '+')}__{seed}__{fold}"
-    found = train(model, held.inputs, held.target, part, options=options, recipe=recipe, log_scale=t.log, references=references, members=members, budget=budget, seed=seed, names=held.keys,
+    learn = train_committee if is_committee(model) else train
+    found = learn(model, held.inputs, held.target, part, options=options, recipe=recipe, log_scale=t.log, references=references, members=members, budget=budget, seed=seed, names=held.keys,
                   checkpoint=checkpoint, descriptor=FEATURES, log=told, should_stop=should_stop)
     if not found.complete:
         raise Stopped(_STOPPED)
@@ -199,12 +215,12 @@ def _network(held: TaskData, part: Mapping[str, np.ndarray], model: str, fold: i
     courses = found.courses
     epochs = [row for c in courses for row in c.history]
     facts = {
-        "parameters": found.parameters * members, "recipe": asdict(found.recipe), "forward_per_second": found.speed.forward, "backward_per_second": found.speed.backward,
+        "parameters": found.parameters * (1 if is_committee(model) else members), "recipe": asdict(found.recipe), "forward_per_second": found.speed.forward, "backward_per_second": found.speed.backward,
         "training_per_second": found.speed.training, "inference_per_second": len(test) / (end - middle), "latency_seconds": latency,
         "seconds_per_epoch": statistics.median(row["seconds"] for row in epochs), "best_epoch": [c.best for c in courses], "stopped": [c.stopped for c in courses],
         "descriptor": FEATURES, "interval_kind": found.predictor.conformal.kind if found.predictor.conformal else None}
     return Fold(part["test"], said.value, dict(found.seconds) | {"inference": end - middle, "all": time.perf_counter() - begin}, said.low, said.high, said.deviation, said.known,
-                facts, [{"epoch": r["epoch"], "seconds": r["seconds"], "score": next(iter(r.get("errors", {}).values()), None)} for r in courses[0].history])
+                facts, [{"epoch": r["epoch"], "seconds": r["seconds"], "score": next(iter(r.get("errors", {}).values()), None)} for r in courses[0].history], found.predictor)
 
 
 # all folds

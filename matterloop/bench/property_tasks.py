@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..archive.shipped import card, list_shipped
 from ..archive.sources import data_path, load_frame, source
 from ..base.errors import BadInput, Missing
 from ..crystal.compositions import Compositions
 from ..crystal.formats import read_table
 from ..crystal.state import Crystals
-from ..learn.splits import Split, checked, digest, draw, matbench_folds
+from ..learn.splits import SHARES, Split, by_group, checked, digest, draw, matbench_folds
 from ..learn.targets import Target, labelled
+from .property_readers import READERS
 from .property_task_table import PROPERTY_TASKS, PropertyTask
 
 HELD = 0.1  # of the training rows of a Matbench fold, for early stopping
@@ -36,6 +38,7 @@ class TaskData:
 
     inputs  crystals or compositions of all rows, with the labels as a field (float64, NaN = not measured; classes: 0 and 1)
     keys    name of each row; split: train, val and test, or folds; skipped: rows that could not be read, with the reason
+    known   (rows,) what is known of each row beforehand: models learn the field, and it is subtracted from labels and predictions; None: nothing
     """
 
     task: PropertyTask
@@ -44,11 +47,13 @@ class TaskData:
     keys: tuple[str, ...]
     split: Split
     skipped: tuple[str, ...] = ()
+    known: np.ndarray | None = None
 
     @cached_property
     def labels(self) -> np.ndarray:
         """(rows,) labels in the task's unit."""
-        return self.inputs.get(self.target.name).to(torch.float64).numpy()
+        learnt = self.inputs.get(self.target.name).to(torch.float64).numpy()
+        return learnt if self.known is None else learnt - self.known
 
     @property
     def folds(self) -> int:
@@ -65,6 +70,8 @@ def load_task(name: str | PropertyTask, data_dir: str | Path | None = None) -> T
     """Read and split a task; NotHere with what to do where the data are missing, BadInput where a file holds no usable row."""
     task = property_task(name) if isinstance(name, str) else name
     target = Target(task.name.partition("_")[2] or task.name, task.unit, classes=task.classes)
+    if task.reader:
+        return _from_reader(task, target, data_dir)
     inputs, keys, labels, at, skipped, tables = [], [], [], [], [], []
     for part, file in (("train", task.train), ("test", task.test)):
         if not file:
@@ -95,6 +102,18 @@ def _read(task: PropertyTask, file: str, table, data_dir) -> tuple[Crystals | Co
     return found.crystals.bare(), rows, [f"{e.row}: {e.message}" for e in found.errors]
 
 
+def _from_reader(task: PropertyTask, target: Target, data_dir) -> TaskData:
+    rows = READERS[task.reader](task, data_dir)
+    y = torch.as_tensor(rows.labels * task.factor).to(torch.long if task.classes else torch.float64)
+    data = digest(rows.keys, [f"{v:.6g}" for v in y.tolist()])
+    if task.split == "system":
+        places = by_group(rows.groups, SHARES, 0)
+        split = Split(task.name, task.split, 0, data, {part: tuple(rows.keys[i] for i in found) for part, found in places.items()})
+    else:
+        split = draw(task.split, rows.keys, data=data, crystals=rows.inputs, name=task.name)
+    return TaskData(task, target, labelled(rows.inputs, {target: y}), rows.keys, checked(split, task.name), rows.skipped, rows.known)
+
+
 def _split(task: PropertyTask, keys: list[str], at: list[str], labels: list, first) -> Split:
     data = digest(keys, labels)
     kind, _, value = task.split.partition(":")
@@ -118,5 +137,8 @@ def _split(task: PropertyTask, keys: list[str], at: list[str], labels: list, fir
 
 def described(task: PropertyTask) -> dict[str, str]:
     """Version and credit of the task's data."""
+    if task.data in list_shipped():
+        words = card(task.data)
+        return {"data": task.data, "version": words["sha256"][:12], "licence": str(words.get("licence", "")), "credit": words["credit"]}
     s = source(task.data)
     return {"data": s.name, "version": s.version, "licence": s.licence, "credit": s.credit}

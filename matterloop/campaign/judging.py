@@ -119,6 +119,10 @@ class Judges:
             if novel and all(r.passed for r in reasons):
                 reasons.append(self.sun.novel(one, self.reference))
             found[one.key] = tuple(reasons)
+        if self.predictors.screens(ask):
+            asked = [i for i, c in enumerate(candidates) if all(r.passed for r in found[c.key])]
+            for i, reasons in zip(asked, self.predictors.reasons(ask, batch[asked], before=True), strict=True):
+                found[candidates[i].key] += tuple(reasons)
         return found
 
     # checks of the relaxed crystal

@@ -22,6 +22,7 @@ from ..learn.shipped_predictors import predicted_properties
 STABLE_LIMIT = 0.001  # eV/atom: on the hull, up to the noise of a relaxation
 METASTABLE_LIMIT = 0.1  # eV/atom
 ABOUT = 0.1  # "about x" is x ± 10 %
+WAVENUMBERS_PER_THZ = 1e12 / 29979245800.0  # 1/cm, by the speed of light in cm/s
 
 ELEMENT_NAMES = (
     "hydrogen helium lithium beryllium boron carbon nitrogen oxygen fluorine neon sodium magnesium aluminium silicon phosphorus sulfur chlorine "
@@ -262,6 +263,13 @@ PROPERTIES: dict[str, Property] = {
         "凸包能 凸包能量 凸包距离 凸包以上 在凸包以上 能量在凸包以上 能量高于凸包 凸包之上 凸包上方 高于凸包 距凸包 距离凸包 离凸包 与凸包的距离 到凸包的距离 距凸包的距离 在凸包 凸包 分解能"),
     "formation_energy_per_atom": _property("eV/atom", "energy", "formation energy, formation energy per atom, energy of formation, formation enthalpy, enthalpy of formation", "形成能 生成能 形成焓 生成焓"),
     "cohesive_energy_per_atom": _property("eV/atom", "energy", "cohesive energy", "内聚能 结合能"),
+    "predicted_energy_above_hull": _property(
+        "eV/atom", "energy", "predicted energy above hull, predicted energy above the hull, predicted hull distance, predicted distance to the hull, predicted distance to hull",
+        "预测凸包能 预测凸包距离 预测的凸包距离 预测的凸包能"),
+    "predicted_formation_energy_per_atom": _property("eV/atom", "energy", "predicted formation energy, predicted formation energy per atom, predicted formation enthalpy", "预测形成能 预测的形成能"),
+    "measured_band_gap": _property(
+        "eV", "energy", "measured band gap, measured bandgap, measured gap, experimental band gap, experimental bandgap, experimental gap, experimentally measured band gap, gap by experiment",
+        "实验带隙 实测带隙 测量带隙 实验能隙 实测能隙 实验禁带宽度"),
     "band_gap": _property("eV", "energy", "band gap, bandgap, gap, energy gap, electronic gap, eg", "带隙 禁带宽度 能隙 禁带"),
     "work_function": _property("eV", "energy", "work function", "功函数"),
     "bulk_modulus": _property("GPa", "pressure", "bulk modulus, k_vrh, bulk moduli", "体积模量 体模量 体弹模量"),
@@ -277,6 +285,12 @@ PROPERTIES: dict[str, Property] = {
     "curie_temperature": _property("K", "temperature", "curie temperature, curie point", "居里温度"),
     "critical_temperature": _property("K", "temperature", "critical temperature, superconducting tc, superconducting transition temperature", "临界温度 超导转变温度"),
     "thermal_conductivity": _property("W/(m K)", "conductivity", "thermal conductivity, lattice thermal conductivity", "热导率 导热率 晶格热导率"),
+    "thermal_expansion": _property(
+        "1e-6/K", "expansion", "thermal expansion, thermal expansion coefficient, coefficient of thermal expansion, volumetric thermal expansion, volume expansion coefficient, expansion coefficient, cte",
+        "热膨胀系数 热膨胀 体膨胀系数 膨胀系数"),
+    "last_phonon_peak": _property(
+        "1/cm", "wavenumber", "last phonon peak, last phonon dos peak, last phdos peak, last peak of the phonon density of states, highest phonon peak, highest phonon frequency, top phonon frequency",
+        "最后声子峰 声子末峰 最高声子峰 最高声子频率 声子态密度最后一个峰"),
     "dielectric_constant": _property("", "number", "dielectric constant, permittivity, relative permittivity", "介电常数"),
     "refractive_index": _property("", "number", "refractive index", "折射率"),
     "poisson_ratio": _property("", "number", "poisson ratio, poisson's ratio, poissons ratio", "泊松比"),
@@ -345,6 +359,13 @@ def _units() -> dict[str, tuple[str, float, float, str]]:
     add("temperature", 1.0, "K, kelvin, Kelvin, 开尔文, 开")
     add("temperature", 1.0, "°C, degC, celsius, Celsius, 摄氏度", offset=273.15)
     add("conductivity", 1.0, "W/(m K), W/(m·K), W/(mK), W/(m*K), W/mK, W/m/K, W/m-K, W/m K, W m-1 K-1, W m^-1 K^-1")
+    per_kelvin = ("/K", " /K", " 1/K", " K-1", " K^-1", " per K", " per kelvin")
+    millionths = [f"{times}10{power}" for times in ("", "x ", "x", "× ", "×", "* ", "*") for power in ("^-6", "-6", "^(-6)")] + ["1e-6", "1E-6"]
+    add("expansion", 1.0, ", ".join(name + per for name in millionths for per in per_kelvin))
+    add("expansion", 1e6, ", ".join(per.strip() for per in per_kelvin))
+    add("expansion", 1.0, "ppm/K, ppm / K, ppm per K, ppm per kelvin, ppm K-1, ppm K^-1, ppm/°C, μK-1")
+    add("wavenumber", 1.0, "1/cm, cm-1, cm^-1, /cm, wavenumbers, inverse centimetres, inverse centimeters, 波数")
+    add("wavenumber", WAVENUMBERS_PER_THZ, "THz, terahertz, 太赫兹")
     add("length", 1.0, "Å, angstrom, angstroms, Angstrom, Angstroms, Ang, 埃")
     add("length", 10.0, "nm, nanometer, nanometers, 纳米")
     add("length", 0.01, "pm")
@@ -363,7 +384,7 @@ def _units() -> dict[str, tuple[str, float, float, str]]:
 
 DIMENSION_UNITS = {
     "energy": "eV, meV, kJ/mol", "pressure": "GPa, MPa, Mbar, kbar", "density": "g/cm3, kg/m3", "volume": "Å3, nm3", "moment": "muB", "temperature": "K, °C",
-    "conductivity": "W/(m K)", "length": "Å, nm", "number": "none", "thermopower": "uV/K", "siemens": "S/cm", "voltage": "V", "capacity": "mAh/g",
+    "conductivity": "W/(m K)", "length": "Å, nm", "number": "none", "thermopower": "uV/K", "expansion": "1e-6/K, ppm/K, 1/K", "wavenumber": "1/cm, THz", "siemens": "S/cm", "voltage": "V", "capacity": "mAh/g",
 }
 
 # ---- symmetry ------------------------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,10 +11,11 @@ from ..archive.records import Ask, Limit, Reason
 from ..crystal.compositions import Compositions
 from ..crystal.state import Crystals
 from ..learn.calibrated import CalibratedPredictor, Prediction
-from ..learn.shipped_predictors import predicted_properties, shipped_predictor
+from ..learn.shipped_predictors import ABOVE_HULL, FORMATION, predicted_properties, shipped_predictor
 
 METAL = "is_metal"  # the classifier that decides between a gap of zero and the predicted one
 GAP = "band_gap"
+BEFORE = frozenset({ABOVE_HULL, FORMATION})  # learnt from crystals as proposed too: these limits screen before anything is relaxed
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,23 @@ class Predictors:
         """Those of the package."""
         return Predictors(predicted_properties())
 
-    def reasons(self, ask: Ask, crystals: Crystals) -> list[list[Reason]]:
-        """For each crystal one reason for each limit of the ask that a predictor answers.
+    def screens(self, ask: Ask) -> bool:
+        """Whether the ask has a limit that can be answered before anything is relaxed."""
+        return any(limit.name in BEFORE and limit.name in self.names for limit in ask.limits)
+
+    def reasons(self, ask: Ask, crystals: Crystals, before: bool = False) -> list[list[Reason]]:
+        """For each crystal one reason for each limit of the ask that a predictor answers; `before` relaxation only those that can be answered then.
 
         passed: by the predicted number; confidence: the probability that this is right, from errors on crystals that were not trained on.
         """
         found: list[list[Reason]] = [[] for _ in range(len(crystals))]
         for limit in ask.limits:
-            if limit.name not in self.names or not len(crystals):
+            if limit.name not in self.names or not len(crystals) or (before and limit.name not in BEFORE):
                 continue
             predictor = self.give(limit.name)
             said = self._predicted(predictor, crystals)
+            if limit.name == ABOVE_HULL:
+                said = above_hull(said, crystals)
             metal = self._predicted(self.give(METAL), crystals) if limit.name == GAP and METAL in self.names else None
             for i, reasons in enumerate(found):
                 reasons.append(_reason(limit, predictor, said, metal, i))
@@ -48,6 +55,14 @@ class Predictors:
     def _predicted(self, predictor: CalibratedPredictor, crystals: Crystals) -> Prediction:
         bare = crystals.bare()
         return predictor.predict(Compositions.of_crystals(bare) if predictor.takes_compositions else bare)
+
+
+def above_hull(said: Prediction, crystals: Crystals) -> Prediction:
+    """Predicted formation energies as distances to the shipped CHGNet hull, eV/atom: the hull is known, so the uncertainty stays. Negative: below the hull."""
+    from ..measure.hull_level import hull_level
+
+    level = hull_level(crystals)
+    return replace(said, value=said.value - level, low=said.low - level, high=said.high - level)
 
 
 def _reason(limit: Limit, predictor: CalibratedPredictor, said: Prediction, metal: Prediction | None, i: int) -> Reason:

@@ -226,14 +226,25 @@ NUMBERS = ("mae", "rmse", "mse", "mad", "mad_mae", "r2", "median_error", "bias")
 CLASSES = ("auc", "auc_of_labels", "f1", "balanced_accuracy", "accuracy", "precision", "recall")
 
 
+_WITH_NUMBER = {
+    "ewt_": lambda truth, guess, limit: within(truth, guess, limit),
+    "f1_up_to_": lambda truth, guess, limit: f1(truth <= limit, guess <= limit),
+    "auc_up_to_": lambda truth, guess, limit: auc(truth <= limit, -guess),
+}
+
+
 def metric(name: str) -> Metric:
-    """The metric called `name`; "ewt_0.05" is the share within 0.05 of the target's unit. Missing for other names."""
-    if name.startswith("ewt_"):
-        try:
-            threshold = float(name[4:])
-        except ValueError:
-            raise Missing("metric", name, [*METRICS, "ewt_0.05"]) from None
-        return Metric(lambda truth, guess: within(truth, guess, threshold), True, "")
+    """The metric called `name`; "ewt_0.05" is the share within 0.05 of the target's unit, "f1_up_to_0.1" and "auc_up_to_0.1" ask which rows lie at 0.1 or below.
+
+    Missing for other names.
+    """
+    for begin, function in _WITH_NUMBER.items():
+        if name.startswith(begin):
+            try:
+                threshold = float(name[len(begin) :])
+            except ValueError:
+                raise Missing("metric", name, [*METRICS, "ewt_0.05"]) from None
+            return Metric(lambda truth, guess, function=function: function(truth, guess, threshold), True, "")
     if name not in METRICS:
         raise Missing("metric", name, [*METRICS, "ewt_0.05"])
     return METRICS[name]

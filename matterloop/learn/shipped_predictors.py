@@ -12,19 +12,31 @@ if TYPE_CHECKING:
     from .calibrated import CalibratedPredictor
 
 PREFIX = "predictor_"
+FORMATION, ABOVE_HULL = "predicted_formation_energy_per_atom", "predicted_energy_above_hull"
+WISHES = {"formation_energy": (FORMATION, ABOVE_HULL)}  # names under which wishes know a predictor, where what is computed has the plain name
+
+
+@cache
+def shipped_names() -> tuple[str, ...]:
+    """Names of the shipped predictors, sorted; reads no weights."""
+    return tuple(name.removeprefix(PREFIX) for name in list_shipped() if name.startswith(PREFIX))
 
 
 @cache
 def predicted_properties() -> tuple[str, ...]:
     """Names of the properties that a shipped predictor gives, as wishes call them (band_gap, bulk_modulus, ...), sorted; reads no weights."""
-    return tuple(name.removeprefix(PREFIX) for name in list_shipped() if name.startswith(PREFIX))
+    return tuple(sorted(wish for name in shipped_names() for wish in WISHES.get(name, (name,))))
 
 
 @cache
 def shipped_predictor(name: str) -> CalibratedPredictor:
-    """The shipped predictor of a property, read once; Missing with the nearest names where there is none."""
-    if name not in predicted_properties():
-        raise Missing("shipped predictor", name, predicted_properties())
+    """The shipped predictor of a property, by its own name or as a wish calls it, read once; Missing with the nearest names where there is none.
+
+    That of `ABOVE_HULL` gives formation energies, from which the hull at the composition is to be subtracted.
+    """
+    own = next((k for k, wishes in WISHES.items() if name in wishes), name)
+    if own not in shipped_names():
+        raise Missing("shipped predictor", name, (*shipped_names(), *predicted_properties()))
     from .calibrated import CalibratedPredictor
 
-    return CalibratedPredictor.load(path(PREFIX + name))
+    return CalibratedPredictor.load(path(PREFIX + own))

@@ -68,3 +68,25 @@ def test_what_no_predictor_answers_has_no_reason():
     assert reasons([Limit("hardness", 10.0, None, "GPa")], bulk_modulus=Planted([1.0, 1.0])) == [[], []]
     assert Predictors().reasons(Ask(limits=(Limit("band_gap", 1.0, None, "eV"),)), BOTH) == [[], []]
     assert checkable() >= {"density", "formation_energy_per_atom"}
+
+
+def test_a_predicted_distance_to_the_hull_is_the_predicted_formation_energy_less_that_of_the_hull():
+    limit = Limit("predicted_energy_above_hull", None, 0.1, "eV/atom")
+    planted = Planted([-2.0, -1.8], "eV/atom")
+    (first,), (second,) = Predictors(("predicted_energy_above_hull",), lambda name: planted).reasons(Ask(limits=(limit,)), BOTH)
+    from matterloop.measure.reference import reference_hull
+
+    hull = reference_hull("chgnet")
+    depth = [float(hull.formation_energy([c], [0.0])[0] - hull.energy_above([c], [0.0]).above[0]) for c in ({11: 1, 17: 1}, {17: 1, 19: 1})]
+    assert depth[0] == pytest.approx(-2.0, abs=0.2) and depth[1] == pytest.approx(-2.1, abs=0.2)  # heats of NaCl and KCl: -4.26 and -4.53 eV per formula
+    assert first.value == pytest.approx(-2.0 - depth[0]) and second.value == pytest.approx(-1.8 - depth[1])
+    assert first.passed and not second.passed and first.unit == "eV/atom"
+
+
+def test_only_what_was_learnt_from_crystals_as_proposed_screens_before_relaxation():
+    limits = (Limit("bulk_modulus", 200.0, None, "GPa"), Limit("predicted_formation_energy_per_atom", None, -1.0, "eV/atom"))
+    planted = {"bulk_modulus": Planted([210.0, 190.0]), "predicted_formation_energy_per_atom": Planted([-1.5, -0.5], "eV/atom")}
+    predictors = Predictors(tuple(planted), planted.__getitem__)
+    before = predictors.reasons(Ask(limits=limits), BOTH, before=True)
+    assert predictors.screens(Ask(limits=limits)) and not predictors.screens(Ask(limits=limits[:1]))
+    assert [[(r.check, r.passed) for r in reasons] for reasons in before] == [[("predicted_formation_energy_per_atom", True)], [("predicted_formation_energy_per_atom", False)]]

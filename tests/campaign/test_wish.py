@@ -33,7 +33,8 @@ CLASSES = {  # name -> (one element of each set is present, none of these)
 UNITS = {"energy_above_hull": "eV/atom", "formation_energy_per_atom": "eV/atom", "band_gap": "eV", "bulk_modulus": "GPa", "shear_modulus": "GPa", "youngs_modulus": "GPa", "hardness": "GPa",
          "density": "g/cm3", "volume_per_atom": "Å3", "magnetic_moment": "muB", "magnetic_moment_per_atom": "muB", "debye_temperature": "K", "melting_temperature": "K", "curie_temperature": "K",
          "thermal_conductivity": "W/(m K)", "dielectric_constant": "", "refractive_index": "", "lattice_constant": "Å", "poisson_ratio": "", "work_function": "eV", "voltage": "V",
-         "ionic_conductivity": "S/cm", "capacity": "mAh/g", "cohesive_energy_per_atom": "eV/atom", "seebeck_coefficient": "uV/K", "critical_temperature": "K"}
+         "ionic_conductivity": "S/cm", "capacity": "mAh/g", "cohesive_energy_per_atom": "eV/atom", "thermal_expansion": "1e-6/K", "last_phonon_peak": "1/cm", "measured_band_gap": "eV",
+         "predicted_energy_above_hull": "eV/atom", "predicted_formation_energy_per_atom": "eV/atom", "seebeck_coefficient": "uV/K", "critical_temperature": "K"}
 SYSTEMS = {"triclinic": (1, 2), "monoclinic": (3, 15), "orthorhombic": (16, 74), "tetragonal": (75, 142), "trigonal": (143, 167), "hexagonal": (168, 194), "cubic": (195, 230)}
 SETS = {**{name: frozenset(range(a, b + 1)) for name, (a, b) in SYSTEMS.items()},
         "rhombohedral": frozenset({146, 148, 155, 160, 161, 166, 167}), "polar": words.SYMMETRY["polar"], "centrosymmetric": words.SYMMETRY["centrosymmetric"],
