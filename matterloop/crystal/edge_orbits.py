@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from ..base.errors import BadInput
 from .graph import Graph
-from .segments import offsets_of
+from .segments import offsets_of, segment_min, segment_sum
 from .state import Crystals
 from .symmetry import Symmetrizer, Symmetry, analyse
 from .translations import Translations, translations
@@ -42,6 +44,63 @@ def reduced(crystals: Crystals, graph: Graph, symprec: float = 0.01) -> Graph:
         senders, receivers, shift, count, colour, alike = (
             x.to(device) for x in (graph.senders, graph.receivers, graph.shift, count, colour[keep], alike))
         return Graph(senders, receivers, shift, {"count": count, "colour": colour}, alike)
+
+
+@dataclass(frozen=True)
+class Orbits:
+    """Which atoms and edges of a graph the space groups make equal, and how what has a direction turns from one to the other.
+
+    alike  (atoms,) first of the atoms that operations bring onto each, which stands for it
+    turn   (atoms, 3, 3) brings Cartesian vectors at that atom onto those here: v = turn @ v_first. Of several such matrices one; they agree on every vector that
+           the surroundings of the atom give rise to
+    at     (ends,) edges of atoms that stand for others;  orbit  (ends,) their orbit under the operations that leave the receiver in place
+    kept   (orbits,) the first edge of each orbit, by receiver;  count  (orbits,) edges in it
+    """
+
+    alike: Tensor
+    turn: Tensor
+    at: Tensor
+    orbit: Tensor
+    kept: Tensor
+    count: Tensor
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Values (edges, ...) summed over each orbit, (orbits, ...)."""
+        return segment_sum(values[self.at], self.orbit, len(self.kept))
+
+    def graph(self, graph: Graph, **data: Tensor) -> Graph:
+        """The kept edges with their counts and `data` (orbits, ...)."""
+        short = graph.pick(self.kept)
+        return Graph(short.senders, short.receivers, short.shift, {**short.edge, "count": self.count, **data}, self.alike)
+
+
+@torch.no_grad()
+def orbits(crystals: Crystals, graph: Graph, symprec: float = 1e-4) -> Orbits:
+    """Of any graph that has with every edge all edges that the space group, found within `symprec` Å, makes equal to it.
+
+    The tolerance is small because vectors of atoms that are only nearly equivalent are not zero where those of symmetric ones are. Structures without three
+    periodic axes have no operations, and supercells those that their cell shows.
+    """
+    plain, device = crystals.bare().to("cpu").to(torch.float64), graph.senders.device
+    graph = Graph(graph.senders.cpu(), graph.receivers.cpu(), graph.shift.cpu())
+    alike, turn = torch.arange(plain.atoms), torch.eye(3, dtype=torch.float64).repeat(plain.atoms, 1, 1)
+    solid = plain.periodic.all(1).nonzero()[:, 0]
+    found: list[Symmetry | None] = [None] * len(plain)
+    for i, symmetry in zip(solid.tolist(), analyse(plain[solid], symprec, on_error="keep"), strict=True):
+        found[i] = None if isinstance(symmetry, BadInput) else symmetry
+    which, symmetrizer = _operations(plain, symprec, tuple(found))
+    if symmetrizer is not None:
+        n = plain.counts[which]
+        shift = (plain.offsets[:-1][which] - offsets_of(n)[:-1])[symmetrizer.owner[symmetrizer.operation]]
+        source, target = symmetrizer.source + shift, symmetrizer.target + shift
+        first = segment_min(source.to(torch.float64), target, plain.atoms)
+        alike = torch.where(first.isfinite(), first, alike).long()
+        pair = (source == alike[target]).nonzero()[:, 0]
+        cartesian = symmetrizer._cartesian(plain.cell[which])
+        turn[target[pair]] = cartesian[symmetrizer.operation[pair]]
+    at = (alike[graph.receivers] == graph.receivers).nonzero()[:, 0]
+    label, orbit = torch.unique(_labels(plain, graph.pick(at), which, symmetrizer), return_inverse=True)
+    return Orbits(*(x.to(device) for x in (alike, turn, at, orbit, at[label], torch.bincount(orbit, minlength=len(label)))))
 
 
 def _shortest(crystals: Crystals, graph: Graph, alike: Tensor, which: list[int], symmetrizer: Symmetrizer | None) -> tuple[Tensor, Tensor]:

@@ -22,12 +22,13 @@ from torch.nn import functional as F
 from ..base.registry import Card
 from ..base.seeds import torch_stream
 from ..crystal.alike import nodes_of
+from ..crystal.edge_orbits import orbits
 from ..crystal.graph import Graph
 from ..crystal.segments import Bins
 from ..crystal.state import Crystals
-from ..layers.gated_convolution import Messages
+from ..layers.gated_convolution import Messages, WeightedNorm
 from ..layers.harmonics import real_harmonics
-from ..layers.normal import BatchNorm
+from ..layers.merging import merged
 from ..layers.padded import Padded
 from ..layers.parts import Gaussians, linear
 from ..learn.targets import Features
@@ -57,8 +58,14 @@ CARD = Card(
         "the bins of element properties are filled from the tables of Magpie",
         "no bias before batch normalisation, which would take it away",
         "first weights are drawn after Glorot; the code takes torch's own",
+        "an atom or edge that the space group repeats is computed once and counted as often as it occurs, with what has a direction turned: the same numbers, less work",
     ),
 )
+
+
+def harmonics(unit: Tensor) -> Tensor:
+    """(edges, 9) of unit vectors, up to degree 2, |Y_l|^2 = 2 l + 1."""
+    return math.sqrt(4 * math.pi) * real_harmonics(unit, 3)
 
 
 class EdgeWeights(nn.Module):
@@ -77,37 +84,42 @@ class EdgeWeights(nn.Module):
 
 
 class TensorPass(nn.Module):
-    """(atoms, width) from atoms and edges (edges, width) with harmonics (edges, 9)."""
+    """(nodes, width) from nodes and edges (edges, width)."""
 
     def __init__(self, rng, width: int, scalars: int, vectors: int):
         super().__init__()
         self.scalars, self.vectors = scalars, vectors
         self.inward, self.skip, self.outward = linear(rng, width, scalars), linear(rng, width, width), linear(rng, scalars, width)
         self.first, self.second = EdgeWeights(rng, width, scalars, scalars + 2 * vectors), EdgeWeights(rng, width, scalars + 2 * vectors, scalars)
-        self.norm = BatchNorm(scalars)
+        self.norm = WeightedNorm(scalars)
 
-    def scalars_of(self, s: Tensor, e: Tensor, harmonics: Tensor, here: Bins, there: Bins) -> Tensor:
-        """The two tensor products: scalars (atoms, scalars) of scalars."""
-        many = here.offsets.diff().clamp(min=1).to(s)[:, None]
+    def scalars_of(self, s: Tensor, e: Tensor, summed: Tensor, seen: Tensor, messages: Messages) -> Tensor:
+        """The two tensor products: scalars (nodes, scalars) of scalars.
+
+        summed  (edges, 9) harmonics summed over the edges that each stands for
+        seen    (edges, 9) harmonics of the edge, turned as the sender is turned from the atom that stands for it: its features stay as they are there
+        """
+        here, there = messages.receivers, messages.senders
+        many = here.sum(messages.times).clamp(min=1)
         h, w = self.first(e)
         sent = Padded(there)
         message = sent.pick(torch.bmm(sent.lay(h), torch.einsum("ja,cab->jcb", s, w))) / math.sqrt(self.scalars)
         plain, one, two = message.split([self.scalars, self.vectors, self.vectors], 1)
         spread = lambda t, y: (t[..., None] * y[:, None]).flatten(1)
-        parts = torch.cat([plain, spread(one, harmonics[:, 1:4]), spread(two, harmonics[:, 4:])], 1)
+        parts = torch.cat([plain * messages.times, spread(one, summed[:, 1:4]), spread(two, summed[:, 4:])], 1)
         u = there.take(here.sum(parts) / many + F.pad(s, (0, 8 * self.vectors)))
         one, two = u[:, self.scalars :].split([3 * self.vectors, 5 * self.vectors], 1)
         dot = lambda t, y: (t.unflatten(1, (self.vectors, -1)) * y[:, None]).sum(-1) / math.sqrt(y.shape[1])
-        u = torch.cat([u[:, : self.scalars], dot(one, harmonics[:, 1:4]), dot(two, harmonics[:, 4:])], 1)
+        u = torch.cat([u[:, : self.scalars], dot(one, seen[:, 1:4]), dot(two, seen[:, 4:])], 1)
         h, w = self.second(e)
         met = Padded(here)
-        pairs = torch.bmm(met.lay(h).mT, met.lay(u))  # (atoms, channels of h, channels of u)
+        pairs = torch.bmm(met.lay(h * messages.times).mT, met.lay(u))  # (nodes, channels of h, channels of u)
         return pairs.flatten(1) @ w.flatten(0, 1) / math.sqrt(w.shape[1]) / many
 
-    def forward(self, x: Tensor, e: Tensor, harmonics: Tensor, here: Bins, there: Bins) -> Tensor:
-        """here, there: bins of the edges by receiver and by sender."""
-        z = self.scalars_of(self.inward(x), e, harmonics, here, there)
-        return F.softplus(self.outward(F.softplus(self.norm(z)))) + self.skip(x)
+    def forward(self, x: Tensor, e: Tensor, summed: Tensor, seen: Tensor, messages: Messages) -> Tensor:
+        """Harmonics (edges, 9) as in `scalars_of`."""
+        z = self.scalars_of(self.inward(x), e, summed, seen, messages)
+        return F.softplus(self.outward(F.softplus(self.norm(z, messages.node_share, messages.nodes)))) + self.skip(x)
 
 
 class EComFormer(nn.Module):
@@ -124,7 +136,7 @@ class EComFormer(nn.Module):
                  seed: int = 0):
         super().__init__()
         rng = torch_stream(seed, "ecomformer")
-        self.width, self.graph = width, NearestAndFrame(neighbours, radius)
+        self.width, self.search = width, NearestAndFrame(neighbours, radius)
         self.register_buffer("elements", torch.tensor(element_bins()), persistent=False)
         self.embed = linear(rng, WIDTH, width)
         self.near = Gaussians(-4.0, 0.0, bins, (bins - 1) / 4)
@@ -132,19 +144,33 @@ class EComFormer(nn.Module):
         self.blocks = nn.ModuleList(NodeAttention(rng, width) for _ in range(blocks))
         self.tensors = TensorPass(rng, width, scalars, vectors)
 
+    def graph(self, crystals: Crystals) -> Graph:
+        """One edge of every orbit with harmonics `summed` (edges, 9) and directions `seen` (edges, 3), see `TensorPass`; all edges where slopes are wanted."""
+        graph = self.search(crystals)
+        if crystals.frac.requires_grad or crystals.cell.requires_grad:
+            return graph
+        found, vector = orbits(crystals, graph), graph.vectors(crystals.bare().to(torch.float64))
+        unit = vector / vector.norm(dim=-1, keepdim=True)
+        seen = torch.bmm(unit[found.kept][:, None], found.turn[graph.senders[found.kept]])[:, 0]
+        return found.graph(graph, summed=found.sum(harmonics(unit)), seen=seen)
+
     def forward(self, crystals: Crystals, graph: Graph) -> Features:
         """Features in the dtype of the weights."""
         dtype, vector = self.embed.weight.dtype, graph.vectors(crystals)
         length = vector.norm(dim=-1)
-        messages = Messages(nodes_of(graph, crystals.atoms), torch.ones_like(graph.senders), dtype)
-        harmonics = (math.sqrt(4 * math.pi) * real_harmonics(vector / length[:, None], 3)).to(dtype)
-        x = F.embedding(crystals.species, self.embed(self.elements))
-        e = self.length(self.near((-0.75 / length).to(dtype)))
-        for n, block in enumerate(self.blocks):
+        nodes = nodes_of(graph, crystals.atoms)
+        messages = Messages(nodes, graph.edge.get("count", torch.ones_like(graph.senders)), dtype)
+        seen = harmonics(graph.edge.get("seen", vector / length[:, None]))
+        summed = graph.edge.get("summed", seen)
+        length, kind = merged(length, graph.owner(crystals))
+        e, kinds = self.length(self.near((-0.75 / length).to(dtype))), Bins(kind, len(length))
+        x = F.embedding(crystals.species[nodes.first], self.embed(self.elements))
+        x = self.blocks[0](x, e, messages, kinds)
+        e = kinds.take(e)
+        x = self.tensors(x, e, summed.to(dtype), seen.to(dtype), messages)
+        for block in self.blocks[1:]:
             x = block(x, e, messages)
-            if n == 0:
-                x = self.tensors(x, e, harmonics, messages.receivers, messages.senders)
-        return Features(x)
+        return Features(x[nodes.of_atom])
 
     def head(self, rng: torch.Generator, outputs: int) -> nn.Module:
         """The layers of the paper after pooling: (rows, width) to (rows, outputs)."""

@@ -4,9 +4,9 @@ import torch
 from e3nn import o3
 
 from matterloop.bench import examples as ex
-from matterloop.crystal.segments import Bins
-from matterloop.layers.harmonics import real_harmonics
-from matterloop.predict.comformer_equivariant import EComFormer
+from matterloop.crystal.alike import nodes_of
+from matterloop.layers.gated_convolution import Messages
+from matterloop.predict.comformer_equivariant import EComFormer, harmonics
 
 
 def of_e3nn(layer, s, e, unit, graph):
@@ -30,7 +30,7 @@ def of_e3nn(layer, s, e, unit, graph):
 
 
 def test_closed_forms_are_the_tensor_products_of_e3nn():
-    model = EComFormer(width=10, blocks=1, scalars=6, vectors=3, neighbours=12, bins=16).to(torch.float64)
+    model = EComFormer(width=10, blocks=2, scalars=6, vectors=3, neighbours=12, bins=16).to(torch.float64)
     crystal = ex.low_symmetry()
     graph = model.graph(crystal)
     vector = graph.vectors(crystal)
@@ -40,7 +40,8 @@ def test_closed_forms_are_the_tensor_products_of_e3nn():
     with torch.no_grad():
         for p in model.tensors.parameters():
             p.copy_(torch.randn(p.shape, generator=rng, dtype=p.dtype))
-        ours = model.tensors.scalars_of(s, e, (4 * torch.pi) ** 0.5 * real_harmonics(unit, 3), Bins(graph.receivers, 5), Bins(graph.senders, 5))
+        messages = Messages(nodes_of(graph, 5), torch.ones_like(graph.senders), torch.float64)
+        ours = model.tensors.scalars_of(s, e, harmonics(unit), harmonics(unit), messages)
         torch.testing.assert_close(ours, of_e3nn(model.tensors, s, e, unit, graph), rtol=1e-6, atol=1e-6)
 
 
