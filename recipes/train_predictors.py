@@ -1,6 +1,7 @@
 """Train the predictors of properties that ship, choose between models, and write the chosen ones into the package with their entries of the board.
 
     python recipes/train_predictors.py starts [--work runs/labels]                 shipped/starts_chgnet.parquet: our own candidates as they were proposed
+    python recipes/train_predictors.py describe bulk_modulus [--budget 25]         descriptors of its crystals for classical models, kept between runs
     python recipes/train_predictors.py train bulk_modulus [--candidate cgcnn*3]    the candidates of a property, each as `matterloop bench run` trains it
     python recipes/train_predictors.py compare bulk_modulus                        errors of all candidates on the rows that stopped and calibrated
     python recipes/train_predictors.py write bulk_modulus                          the best one on those rows: folder and card into matterloop/shipped, records of all onto the board
@@ -15,7 +16,8 @@ import gc
 import json
 import shutil
 import time
-from dataclasses import dataclass
+from hashlib import sha1
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -24,15 +26,16 @@ import torch
 
 from matterloop.archive.shipped import SHIPPED, write_card
 from matterloop.learn import regressors
-from matterloop.learn.tables import Table, read_table
+from matterloop.learn.tables import Table, columns_of, read_table
 from matterloop.crystal.state import Crystals
 from matterloop.bench.property_readers import START, STARTS
-from matterloop.bench.property_running import run, write_record
+from matterloop.bench.property_running import Fold, _measured, run, write_record
 from matterloop.bench.property_tasks import TaskData, described, load_task, property_task
 from matterloop.base.registry import find
-from matterloop.learn.calibrated import CalibratedPredictor
+from matterloop.learn import training
+from matterloop.learn.calibrated import CalibratedPredictor, calibrated
 from matterloop.learn.metrics import metric, scores
-from matterloop.learn.training import train_regressor
+from matterloop.measure.hull_level import hull_level
 
 RUNS, RECORDS = Path("runs/predictors"), Path("benchmarks/records/board")
 
@@ -70,6 +73,7 @@ class Plan:
     candidates: tuple[str, ...] = ("boosting", "cgcnn*3", "crystalformer:light_100")
     purpose: str = "wishes with a limit on this property, for relaxed crystals"
     budget: float = 900.0
+    beside: str = ""  # a task of the same rows on which the predictor is measured too, less what is known there
 
 
 _SMALL = ("cgcnn*3_small", "boosting", "extra_trees")
@@ -86,9 +90,9 @@ PLANS = {
     "last_phonon_peak": Plan("petretto_last_phonon_peak", "last peak of the phonon density of states", _SMALL),
     "measured_band_gap": Plan("matbench_expt_gap", "measured band gap, from the composition alone", ("median_of_trees",), "wishes with a limit on the measured gap, for any composition"),
     "formation_energy": Plan(
-        "engine_energy_above_hull", "formation energy after relaxation by CHGNet; less the hull at the composition it is the energy above CHGNet's hull", ("crystalformer:light",),
+        "engine_formation_energy", "formation energy after relaxation by CHGNet; less the hull at the composition it is the energy above CHGNet's hull", ("crystalformer:light",),
         "screens before anything is relaxed, and `matterloop predict`: it learnt from relaxed crystals and from our own candidates as they were proposed, always with the energy after "
-        "relaxation. Where `discover` has relaxed a crystal the computed energy decides", 1800.0),
+        "relaxation. Where `discover` has relaxed a crystal the computed energy decides", beside="engine_energy_above_hull"),
 }
 
 
@@ -99,7 +103,7 @@ def data_of(task: str) -> TaskData:
 
 
 _ROWS: dict[tuple[str, bytes], np.ndarray] = {}
-_NAMES: dict[str, tuple[str, ...]] = {}
+DESCRIBED = RUNS / "described"  # descriptors of crystals by features, kept between runs
 
 
 def remembered(inputs, features: str) -> Table:
@@ -107,12 +111,34 @@ def remembered(inputs, features: str) -> Table:
     if not isinstance(inputs, Crystals):
         return read_table(inputs, features)
     ends, arrays = inputs.offsets.tolist(), [inputs.species.numpy(), inputs.frac.numpy()]
-    keys = [(features, b"".join([*(a[i:j].tobytes() for a in arrays), cell.tobytes()])) for i, j, cell in zip(ends, ends[1:], inputs.cell.numpy())]
+    keys = [(features, sha1(b"".join([*(a[i:j].tobytes() for a in arrays), cell.tobytes()])).digest()) for i, j, cell in zip(ends, ends[1:], inputs.cell.numpy())]
     if new := [i for i, k in enumerate(keys) if k not in _ROWS]:
-        found = read_table(inputs[new], features)
-        _NAMES[features] = tuple(found.names)
-        _ROWS.update(zip((keys[i] for i in new), found.values, strict=True))
-    return Table(np.stack([_ROWS[k] for k in keys]), _NAMES[features])
+        _ROWS.update(zip((keys[i] for i in new), read_table(inputs[new], features).values, strict=True))
+    return Table(np.stack([_ROWS[k] for k in keys]), columns_of(features))
+
+
+def describe(name: str, upto: float) -> None:
+    """Describe the crystals of a property for its classical candidates, `upto` seconds at most; kept, and read by `train`."""
+    begin, inputs = time.process_time(), data_of(PLANS[name].task).inputs.bare()
+    for features in {dict(CANDIDATES[c].options).get("features") for c in PLANS[name].candidates} - {None}:
+        for start in range(0, len(inputs), 200):
+            remembered(inputs[start : start + 200], features)
+            if time.process_time() - begin > upto:
+                break
+    save_described()
+
+
+def save_described() -> None:
+    for features in {f for f, _ in _ROWS}:
+        held = [(k, v) for (f, k), v in _ROWS.items() if f == features]
+        DESCRIBED.mkdir(parents=True, exist_ok=True)
+        np.savez(DESCRIBED / f"{features}.npz", keys=np.array([np.frombuffer(k, dtype=np.uint8) for k, _ in held]), values=np.stack([v for _, v in held]))
+
+
+def load_described() -> None:
+    for path in DESCRIBED.glob("*.npz"):
+        with np.load(path, allow_pickle=False) as held:
+            _ROWS.update({(path.stem, k.tobytes()): v for k, v in zip(held["keys"], held["values"], strict=True)})
 
 
 def shipped_rows(held: TaskData) -> dict[str, np.ndarray]:
@@ -126,7 +152,9 @@ def train_candidate(name: str, label: str, budget: float, seed: int) -> None:
     if (folder / "figures.json").exists():
         return
     held, begin = data_of(plan.task), time.process_time()
-    rows, kept = shipped_rows(held), []
+    rows, kept, first = shipped_rows(held), [], []
+    if find(one.model.partition(":")[0], ("encoder", "regressor")).card.role == "regressor":
+        listened(first)
     command = f"matterloop bench run {plan.task} {one.model} --budget {budget:g} --threads 1" + (f" --members {one.members}" if one.members > 1 else "")
     command += "".join(f" --set {k}={v}" for k, v in one.options) + "".join(f" --recipe {k}={v}" for k, v in one.recipe)
     record = run(plan.task, one.model, budget=budget, seed=seed, options=dict(one.options), recipe=dict(one.recipe), members=one.members, work=folder / "work", command=command,
@@ -136,18 +164,43 @@ def train_candidate(name: str, label: str, budget: float, seed: int) -> None:
         return
     found = kept[0]
     val = rows["val"]
-    classical = find(one.model.partition(":")[0], ("encoder", "regressor")).card.role == "regressor"
-    judged = found if not classical else train_regressor(one.model, held.inputs, held.target, rows, options=dict(one.options), log_scale=held.task.log, seed=seed).predictor
-    said = _values(judged, held, val)
+    said = first[0][val] if first else _values(found, held, val)
     figures = {
         "label": label, "model": one.model, "members": one.members, "options": dict(one.options), "train_rows": len(rows["train"]), "calibration_rows": len(val),
         "parameters": record["parameters"], "cpu_seconds": round(time.process_time() - begin), "val": float(metric(held.task.metric).function(held.labels[val], said)),
         "measured": figures_of(held, found, rows["test"])}
+    records = [record]
+    if plan.beside:
+        other = replace(held, task=property_task(plan.beside), known=hull_level(held.inputs))
+        figures[plan.beside] = figures_of(other, found, rows["test"])
+        records.append(measured_beside(record, other, found, rows["test"], seed))
     found.save(folder / "predictor")
-    (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    (folder / "records.json").write_text(json.dumps(records), encoding="utf-8")
     (folder / "figures.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
     print(name, label, json.dumps(figures), flush=True)
     gc.collect()
+
+
+def measured_beside(record: dict, held: TaskData, found: CalibratedPredictor, test: np.ndarray, seed: int) -> dict:
+    """The record of a predictor on another task of the same rows, with the costs of its training."""
+    said, less = found.predict(held.inputs[test].bare()), held.known[test]
+    fold = Fold(test, said.value - less, {"training": record["training_seconds"]}, said.low - less, said.high - less, said.deviation, said.known,
+                {k: record[k] for k in ("parameters", "interval_kind", "recipe", "inference_per_second", "training_per_second") if k in record} | {"descriptor": record["known"]["by"]})
+    t = held.task
+    about = {"task": t.name, "metric": t.metric, "unit": t.unit, "larger_is_better": metric(t.metric).larger_is_better}
+    return record | about | _measured(held, [0], [fold], seed) | {"command": record["command"].replace(record["task"], t.name)}
+
+
+def listened(first: list[np.ndarray]) -> None:
+    """Put what a classical model says of all rows before it learns from the calibrating rows too into `first`, (rows,) with gaps where it was not asked."""
+    def hear(members, inputs, train, held, names=(), descriptor="", seed=0, said=None):
+        held, value = np.asarray(held), np.full(len(inputs), np.nan)
+        found = CalibratedPredictor(tuple(members)).predict(inputs[held].bare()).value if said is None else said[0]
+        value[held] = found if found.ndim == 1 else found[:, 1]
+        first.append(value)
+        return calibrated(members, inputs, train, held, names, descriptor, seed, said)
+
+    training.calibrated = hear
 
 
 def _values(found: CalibratedPredictor, held: TaskData, rows: np.ndarray) -> np.ndarray:
@@ -200,10 +253,10 @@ def write(name: str) -> None:
         data=task.data, task=plan.task, metric=task.metric, purpose=plan.purpose, chosen_on_validation_rows=others, **{k: v for k, v in figures.items() if k != "val"})
     print(card)
     for other in trained(name):
-        record = json.loads((RUNS / name / other / "record.json").read_text(encoding="utf-8"))
-        if other == label:
-            record["shipped"] = f"predictor_{name}: this training is the predictor that ships"
-        print(write_record(record, RECORDS))
+        for record in json.loads((RUNS / name / other / "records.json").read_text(encoding="utf-8")):
+            if other == label:
+                record["shipped"] = f"predictor_{name}: this training is the predictor that ships"
+            print(write_record(record, RECORDS))
 
 
 def write_starts(work: Path) -> None:
@@ -224,7 +277,7 @@ def write_starts(work: Path) -> None:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=["starts", "train", "compare", "write", "list"])
+    parser.add_argument("verb", choices=["starts", "describe", "train", "compare", "write", "list"])
     parser.add_argument("names", nargs="*", default=list(PLANS))
     parser.add_argument("--candidate", choices=list(CANDIDATES), nargs="*", help="those of the plan by default")
     parser.add_argument("--budget", type=float, help="seconds of training of each candidate, that of the plan by default")
@@ -234,6 +287,7 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     regressors.read_table = remembered
+    load_described()
     if unknown := set(args.names) - set(PLANS):
         parser.error(f"no plan for {', '.join(sorted(unknown))}; there are {', '.join(PLANS)}")
     if args.verb == "starts":
@@ -243,6 +297,8 @@ def main():
         plan = PLANS[name]
         if args.verb == "list":
             print(name, "shipped" if (SHIPPED / f"predictor_{name}").exists() else "trained" if trained(name) else "to do")
+        elif args.verb == "describe":
+            describe(name, args.budget or 25.0)
         elif args.verb == "train":
             for label in args.candidate or plan.candidates:
                 train_candidate(name, label, args.budget or plan.budget, args.seed)
