@@ -6,8 +6,8 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +19,20 @@ from ..base.registry import find
 from ..campaign.watch import Watch
 from ..crystal.compositions import Compositions
 from ..crystal.state import Crystals
-from ..learn.calibrated import FEATURES, LEVEL, Prediction
-from ..learn.calibration import calibration, coverage, ece
-from ..learn.distance import DESCRIPTORS, counts_of
-from ..learn.leaks import composition_leaks, crystal_leaks
+from ..learn.calibrated import FEATURES
+from ..learn.distance import DESCRIPTORS
 from ..learn.low_fidelity import FOLDER as LOW
-from ..learn.metrics import CLASSES, scores
-from ..learn.splits import KINDS, Split, digest, draw, read_split
+from ..learn.splits import digest
 from ..learn.targets import Target, labelled
-from ..learn.trained import WORDS
-from ..learn.trained_regressor import WORDS as CLASSICAL
 from ..learn.training import Training, train as train_network, train_regressor
-from .folder import made, write_atomic
+from .folder import write_atomic
 from .train_fidelity import Fidelities, default_fidelity_model, low_first
+from .train_folder import REPORT, SETTINGS, SPLIT, STATE, draw_split, free, settled
 from .train_table import UserTable, as_field, read_user_table
+from .train_tested import tested
 
-SETTINGS, SPLIT, STATE, TABLE, REPORT, PARITY = "train.json", "split.json", "training", "test_predictions.csv", "report.md", "parity.svg"
-OURS = (SETTINGS, SPLIT, TABLE, REPORT, PARITY, WORDS, CLASSICAL, "weights.safetensors", "regressor.safetensors", "distance.safetensors")
 FEW = 1000  # rows below which a classical model is the default for structures
 FEWEST = 10  # rows below which nothing is trained
-SHOWN = ("mae", "rmse", "mad_mae", "r2", "median_error")
 
 
 def default_model(inputs: Crystals | Compositions) -> tuple[str, str]:
@@ -74,7 +68,7 @@ def train(source: str | Path, target: str, *, model: str = "", out: str | Path |
     Returns a dict: folder, finished, model, rows, scores, calibration, known, leaks, errors, command to go on where it was stopped.
     """
     folder = Path(out) if out is not None else default_folder(str(source), target)
-    _free(folder, resume, overwrite)
+    free(folder, resume, overwrite)
     watch.stage("read", 0)
     table = read_user_table(source, target, structure=structure, formula=formula, identity=identity, kind=kind, max_atoms=max_atoms)
     _refuse(table, skip_bad, watch)
@@ -90,14 +84,14 @@ def train(source: str | Path, target: str, *, model: str = "", out: str | Path |
     settings = {"source": str(source), "target": target, "model": chosen, "split": split, "unit": unit, "kind": kind, "epochs": epochs, "minutes": minutes, "members": members,
                 "log_scale": log_scale, "width": width, "distance": distance, "options": dict(options or {}), "seed": seed, "rows": digest(table.keys, table.labels.tolist()),
                 **({"fidelity": fidelity, "minus": minus, "input": given} if levels != Fidelities() else {})}
-    settings = _settled(folder, settings, resume)
+    settings = settled(folder, settings, resume)
     if distance and distance not in (*DESCRIPTORS, FEATURES):
         raise Missing("kind of distance", distance, (*DESCRIPTORS, FEATURES))
     if width and (role == "regressor" or table.classes):
         raise BadInput("a width is learnt by networks, with numbers; leave --width out or name an encoder with --model", chosen)
     goal = Target(_name(target), unit, classes=2 if table.classes else 0, width=width)
     while True:
-        part = _split(folder, table, split, seed, resume, levels)
+        part = draw_split(folder, table, split, seed, resume, levels)
         rows = part.rows(table.keys)
         inputs = labelled(table.inputs, {goal: as_field(table)}) if isinstance(table.inputs, Crystals) else table.inputs.with_fields({goal.name: as_field(table)}, {goal.name: goal.quantity})
         inputs = levels.fields(inputs)
@@ -129,7 +123,7 @@ def train(source: str | Path, target: str, *, model: str = "", out: str | Path |
         return result | {"stopped": found.courses[-1].stopped, "epochs": sum(len(c.history) for c in found.courses)}
     watch.advance("calibrate", 1)
     found.predictor.save(folder)
-    result |= _tested(found, table, inputs, rows, goal, folder, watch)
+    result |= tested(found, table, inputs, rows, goal, folder, watch)
     write_atomic(folder / SETTINGS, json.dumps(settings | {"finished": True, "versions": versions(), "hardware": hardware(), "result": _plain(result)}, indent=1, ensure_ascii=False) + "\n")
     from .train_report import report
 
@@ -171,85 +165,6 @@ def _refuse(table: UserTable, skip_bad: bool, watch: Watch, most: int = 10) -> N
         watch.note(f"and {len(table.errors) - most} more")
     if not skip_bad:
         raise BadInput(f"{len(table.errors)} rows cannot be used, the first: {table.errors[0]}. Mend them, or leave them out with --skip-bad", table.source)
-
-
-# the folder
-
-
-def _free(folder: Path, resume: bool, overwrite: bool) -> None:
-    """BadInput where the folder holds something that would be lost."""
-    if folder.exists() and not folder.is_dir():
-        raise BadInput("is a file, not a folder; choose another --out", str(folder))
-    held = _read_settings(folder)
-    if resume:
-        if held is None:
-            raise BadInput("holds no training to go on with; leave --resume out", str(folder))
-        if held.get("finished"):
-            raise BadInput("this training is finished; predict with it, or train anew with --overwrite", str(folder))
-        return
-    if held is not None and not overwrite:
-        done = "a finished predictor; choose another --out or pass --overwrite" if held.get("finished") else "a training that was stopped; go on with --resume or begin anew with --overwrite"
-        raise BadInput(f"holds {done}", str(folder))
-    if held is None and folder.is_dir() and any((folder / n).exists() for n in (WORDS, CLASSICAL)) and not overwrite:
-        raise BadInput("holds a predictor; choose another --out or pass --overwrite", str(folder))
-    if overwrite and folder.is_dir():
-        shutil.rmtree(folder / STATE, ignore_errors=True)
-        for inner in (*folder.glob("member_*"), folder / LOW):
-            shutil.rmtree(inner, ignore_errors=True)
-        for name in OURS:
-            (folder / name).unlink(missing_ok=True)
-
-
-def _read_settings(folder: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise BadInput(f"cannot be read: {error}", str(folder / SETTINGS)) from None
-
-
-def _settled(folder: Path, settings: dict[str, Any], resume: bool) -> dict[str, Any]:
-    """The settings, written down; of a training that goes on they must be those of before."""
-    if resume:
-        held = _read_settings(folder) or {}
-        if differing := [k for k, v in json.loads(json.dumps(settings)).items() if held.get(k) != v and k not in ("source", "rows")]:
-            k = differing[0]
-            raise BadInput(f"{k} was {held.get(k)!r}, is {settings[k]!r}; a training goes on with the settings it began with", str(folder))
-        if held.get("rows") != settings["rows"]:
-            raise BadInput("the table has changed since the training began; begin anew with --overwrite", str(folder))
-        return settings
-    made(folder)
-    write_atomic(folder / SETTINGS, json.dumps(settings | {"finished": False}, indent=1, ensure_ascii=False) + "\n")
-    return settings
-
-
-def _split(folder: Path, table: UserTable, split: str, seed: int, resume: bool, levels: Fidelities) -> Split:
-    """The split of the rows, drawn and written, or read."""
-    data = digest(table.keys, table.labels.tolist())
-    if resume and (folder / SPLIT).exists():
-        return read_split(folder / SPLIT, data)
-    kind, _, value = split.partition(":")
-    if split.endswith(".json"):
-        part = read_split(split)
-        if lost := {"train", "test"} - set(part.parts):
-            raise BadInput(f"has no part {sorted(lost)[0]!r}; train and test are needed, val is good to have", split)
-        known = set(table.keys)
-        if gone := [k for keys in part.parts.values() for k in keys if k not in known]:
-            raise BadInput(f"names {len(gone)} rows that are not in the table, the first {gone[0]!r}", split)
-    else:
-        if kind not in KINDS:
-            raise Missing("kind of split", kind, KINDS)
-        times = None
-        if kind == "time":
-            if value not in table.frame:
-                raise Missing("column", value or "(none given: write time:COLUMN)", [str(c) for c in table.frame.columns])
-            times = table.frame[value].tolist()
-        part = draw(kind, table.keys, data=data, seed=seed, crystals=table.inputs if isinstance(table.inputs, Crystals) else None,
-                    counts=counts_of(table.inputs), times=times, element=value if kind == "element" else "", clusters=min(20, max(3, len(table.keys) // 20)))
-    part = levels.split(part, table.keys)
-    part.write(folder / SPLIT)
-    return part
 
 
 def _trained(role: str, model: str, inputs, target: Target, rows, settings, names, about, folder: Path, watch: Watch) -> Training:
@@ -294,60 +209,3 @@ def _trained(role: str, model: str, inputs, target: Target, rows, settings, name
 
 def _clock(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-# the test
-
-
-def _tested(found: Training, table: UserTable, inputs, rows: Mapping[str, np.ndarray], target: Target, folder: Path, watch: Watch) -> dict[str, Any]:
-    test = rows["test"]
-    watch.stage("test", len(test))
-    said = found.predictor.predict(inputs[test], on_progress=lambda done, of: watch.advance("test", done))
-    truth = table.labels[test]
-    has = ~np.isnan(truth)
-    _write_predictions(folder / TABLE, [table.keys[i] for i in test], truth, said)
-    out: dict[str, Any] = {"scores": [], "known": {}, "calibration": {}, "leaks": _leaks(table.inputs, rows)}
-    if not has.any():
-        return out
-    if target.classes and len(set(truth[has])) < 2:
-        watch.note("the test rows hold one class only; no score can be given")
-        return out
-    names = CLASSES if target.classes else SHOWN
-    out["scores"] = [asdict(s) for s in scores(truth, said.value, names, unit=target.unit)]
-    level = float(np.nanmean(table.labels[rows["train"]]))
-    base = np.full(len(truth), float(level >= 0.5) if target.classes else level)
-    out["baseline"] = {"name": "more frequent class" if target.classes else "mean of the training rows",
-                       "score": asdict(scores(truth, base, ["accuracy" if target.classes else "mae"], unit=target.unit)[0])}
-    if target.classes:
-        out["calibration"] = {"ece": ece(truth, said.value)}
-    elif np.isfinite(said.deviation).all() and np.isfinite(said.low).all():
-        out["calibration"] = calibration(truth, said.value, said.deviation) | {f"coverage_interval_{LEVEL:.0%}": coverage(truth, said.low, said.high)}
-    words, metric = np.array(said.known), "accuracy" if target.classes else "mae"
-    for w in ("known", "edge", "unknown"):
-        pick = has & (words == w)
-        if pick.any():
-            out["known"][w] = {"rows": int(pick.sum()), metric: scores(truth[pick], said.value[pick], [metric], resamples=1)[0].value}
-    from .figures.parity import parity
-
-    if not target.classes:
-        write_atomic(folder / PARITY, parity(truth[has], said.value[has], said.deviation[has], np.array(said.known)[has], f"{table.target}{f', {target.unit}' if target.unit else ''}") + "\n")
-    return out
-
-
-def _leaks(inputs: Crystals | Compositions, rows: Mapping[str, np.ndarray]) -> list[str]:
-    """Lines on tested materials that were trained on."""
-    if not len(rows["test"]):
-        return []
-    if isinstance(inputs, Compositions):
-        found = [composition_leaks(counts_of(inputs[rows["train"]]), counts_of(inputs[rows["test"]]))]
-    else:
-        found = list(crystal_leaks(inputs[rows["train"]], inputs[rows["test"]], match=False).values())
-    return [f"{x} were trained on too" for x in found if x.count] or ["no tested row shares its formula with a training row"]
-
-
-def _write_predictions(path: Path, keys: Sequence[str], truth: np.ndarray, said: Prediction) -> None:
-    import pandas as pd
-
-    frame = pd.DataFrame({"key": keys, "label": truth, "prediction": said.value, "deviation": said.deviation, "low": said.low, "high": said.high, "percentile": said.percentile,
-                          "known": said.known, "nearest": said.nearest})
-    write_atomic(path, frame.to_csv(index=False))
