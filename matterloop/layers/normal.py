@@ -6,6 +6,7 @@ S. Ioffe, C. Szegedy, "Batch normalization: accelerating deep network training b
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,19 @@ def pieces(rows: int, width: int) -> Iterator[slice]:
     return (slice(begin, min(begin + step, rows)) for begin in range(0, rows, step))
 
 
+class Often(NamedTuple):
+    """How many rows of the whole batch each row stands for: `share` (rows, 1) of all of them, `many` in all."""
+
+    share: Tensor
+    many: int
+
+    @classmethod
+    def of(cls, count: Tensor, dtype: torch.dtype) -> Often:
+        """From count (rows,) int64."""
+        many = int(count.sum())
+        return cls((count.to(torch.float64) / max(many, 1)).to(dtype)[:, None], many)
+
+
 class BatchNorm(nn.BatchNorm1d):
     """(rows, width) brought to mean 0 and variance 1 over the rows while training, by running figures else.
 
@@ -35,20 +49,26 @@ class BatchNorm(nn.BatchNorm1d):
         scale, shift = self._running()
         return x * scale + shift
 
-    def silu(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
-        """SiLU of the normalised rows, added to `onto`; the backward pass keeps `x` alone, one number per row and feature instead of three."""
-        if not self.training or len(x) < 2:
+    def silu(self, x: Tensor, onto: Tensor | None = None, often: Often | None = None) -> Tensor:
+        """SiLU of the normalised rows, added to `onto`; the backward pass keeps `x` alone, one number per row and feature instead of three.
+
+        often  for how many rows each stands, in the statistics; None: for itself
+        """
+        many = len(x) if often is None else often.many
+        if not self.training or many < 2:
             scale, shift = self._running()
             out = F.silu(x * scale + shift)
             return out if onto is None else onto + out
+        share = x.new_full((1, 1), 1 / many).expand(len(x), 1) if often is None else often.share
         with torch.no_grad():
-            mean, square = x.sum(0) / len(x), torch.zeros_like(x[0])
+            mean, square = x.mT @ share, torch.zeros_like(x[0])
+            mean = mean[:, 0]
             for piece in pieces(*x.shape):
-                square += (x[piece] - mean).square_().sum(0)
+                square += ((x[piece] - mean).square_().mT @ share[piece])[:, 0]
             self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(square / (len(x) - 1), self.momentum)
+            self.running_var.lerp_(square * (many / (many - 1)), self.momentum)
             self.num_batches_tracked += 1
-        return _NormSilu.apply(x, onto, self.weight, self.bias, mean, (square / len(x) + self.eps).rsqrt())
+        return _NormSilu.apply(x, onto, self.weight, self.bias, mean, (square + self.eps).rsqrt(), share)
 
     def _running(self) -> tuple[Tensor, Tensor]:
         scale = (self.running_var + self.eps).rsqrt() * self.weight
@@ -57,8 +77,8 @@ class BatchNorm(nn.BatchNorm1d):
 
 class _NormSilu(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, onto, weight, bias, mean, rstd):
-        ctx.save_for_backward(x, weight, bias, mean, rstd)
+    def forward(ctx, x, onto, weight, bias, mean, rstd, share):
+        ctx.save_for_backward(x, weight, bias, mean, rstd, share)
         ctx.onto = onto is not None
         scale, out = weight * rstd, torch.empty_like(x)
         shift = bias - mean * scale
@@ -70,7 +90,7 @@ class _NormSilu(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, down):
-        x, weight, bias, mean, rstd = ctx.saved_tensors
+        x, weight, bias, mean, rstd, share = ctx.saved_tensors
         scale, slope = weight * rstd, torch.empty_like(x)
         shift, to_weight, to_bias = bias - mean * scale, torch.zeros_like(weight), torch.zeros_like(bias)
         for piece in pieces(*x.shape):
@@ -80,9 +100,9 @@ class _NormSilu(torch.autograd.Function):
             to_weight += part.mul_(x[piece] - mean).sum(0)
         to_weight *= rstd
         for piece in pieces(*x.shape):
-            unit = (x[piece] - mean).mul_(to_weight * rstd / len(x))
-            slope[piece].sub_(unit).sub_(to_bias / len(x)).mul_(scale)
-        return slope, down if ctx.onto else None, to_weight, to_bias, None, None
+            lost = torch.addcmul(to_bias - mean * to_weight * rstd, x[piece], to_weight * rstd)  # what the statistics take away, all but the share
+            slope[piece].addcmul_(lost, share[piece], value=-1).mul_(scale)
+        return slope, down if ctx.onto else None, to_weight, to_bias, None, None, None
 
 
 class Dense(nn.Module):
@@ -92,5 +112,5 @@ class Dense(nn.Module):
         super().__init__()
         self.map, self.norm = linear(rng, fan_in, fan_out, bias=False), BatchNorm(fan_out)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm.silu(self.map(x))
+    def forward(self, x: Tensor, often: Often | None = None) -> Tensor:
+        return self.norm.silu(self.map(x), often=often)

@@ -13,17 +13,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..base.errors import BadInput
 from ..base.registry import Card
 from ..base.seeds import torch_stream
+from ..crystal.alike_edges import AlikeEdges, kinds_of, meeting
 from ..crystal.graph import Graph, Nearest
+from ..crystal.reverse import undirected
 from ..crystal.state import Crystals
-from ..layers.angles import cosines, following, reverse_of, undirected
-from ..layers.edge_gated import EdgeGated
+from ..layers.edge_gated import EdgeGated, Ends
 from ..layers.elements import ElementLinear
-from ..layers.normal import BatchNorm, Dense
+from ..layers.normal import BatchNorm, Dense, Often
 from ..layers.parts import Gaussians, linear
 from ..learn.targets import Features
 
@@ -45,6 +46,7 @@ CARD = Card(
         "biases that another bias or a normalisation makes idle are left out",
         "an image of the atom itself is one bond in each direction; the original has it twice",
         "an atom with fewer than 12 neighbours within 8 Å keeps those it has; the original searches farther",
+        "an atom, bond or angle that symmetry repeats is computed once and counted as often as it occurs: the same numbers, less work",
     ),
 )
 
@@ -58,6 +60,14 @@ class Bonds:
 
     def __call__(self, crystals: Crystals) -> Graph:
         return undirected(Nearest(self.count, self.radius, fewer=True)(crystals))
+
+
+class Expanded(nn.Sequential):
+    """Gaussians of numbers and two dense layers; `often`: how often each number occurs."""
+
+    def forward(self, x: Tensor, often: Often | None) -> Tensor:
+        expand, inner, outer = self
+        return outer(inner(expand(x), often), often)
 
 
 class ALIGNN(nn.Module):
@@ -75,27 +85,32 @@ class ALIGNN(nn.Module):
         if plain < 1:
             raise BadInput(f"plain is {plain}, wanted at least 1: nothing would read the last bonds", "ALIGNN")
         rng = torch_stream(seed, "alignn")
-        self.width, self.graph = width, Bonds(neighbours, radius)
+        self.width, self.graph = width, AlikeEdges(Bonds(neighbours, radius))
         self.embed, self.atom_norm = ElementLinear(rng, width, bias=False), BatchNorm(width)
         gaussians = lambda low, high, count: Gaussians(low, high, count, (count - 1) / (high - low))
-        self.bond = nn.Sequential(gaussians(0.0, radius, lengths), Dense(rng, lengths, inner), Dense(rng, inner, width))
-        self.angle = nn.Sequential(gaussians(-1.0, 1.0, angles), Dense(rng, angles, inner), Dense(rng, inner, width)) if layers else None
+        self.bond = Expanded(gaussians(0.0, radius, lengths), Dense(rng, lengths, inner), Dense(rng, inner, width))
+        self.angle = Expanded(gaussians(-1.0, 1.0, angles), Dense(rng, angles, inner), Dense(rng, inner, width)) if layers else None
         self.on_bonds = nn.ModuleList(EdgeGated(rng, width, edges=i + 1 < layers + plain) for i in range(layers + plain))
         self.on_angles = nn.ModuleList(EdgeGated(rng, width, edges=i + 1 < layers) for i in range(layers))
 
     def forward(self, crystals: Crystals, graph: Graph) -> Features:
         """Features in the dtype of the weights; lengths and angles are taken in the dtype of the crystals."""
-        step = graph.vectors(crystals)
-        x = self.atom_norm.silu(self.embed(crystals.species))
-        y = self.bond(step.norm(dim=-1).to(x.dtype))
+        kinds, step, dtype = kinds_of(graph, crystals), graph.vectors(crystals), self.embed.vectors.dtype
+        nodes, length = kinds.nodes, step.norm(dim=-1)
+        atoms, bonds = (Often.of(count, dtype) if kinds.folded else None for count in (nodes.copies, kinds.many))
+        times = lambda count: count.to(dtype)[:, None] if kinds.folded else None
+        along = Ends(nodes.senders, nodes.receivers, times(kinds.count), atoms, bonds)
+        x = self.atom_norm.silu(self.embed(crystals.species[nodes.first]), often=atoms)
+        y = self.bond(kinds.mean(length).to(dtype), bonds)
         if self.on_angles:
-            first, second = following(graph, reverse_of(graph))
-            z = self.angle(cosines(step, first, second).to(x.dtype))
+            first, second, cosine, count = meeting(kinds, graph, step / length[:, None])
+            angles = Often.of(count * kinds.many[second], dtype) if kinds.folded else None
+            around, z = Ends(first, second, times(count), bonds, angles), self.angle(cosine.to(dtype), angles)
         for i, layer in enumerate(self.on_bonds):
-            x, y = layer(x, y, graph.senders, graph.receivers)
+            x, y = layer(x, y, along)
             if i < len(self.on_angles):
-                y, z = self.on_angles[i](y, z, first, second)
-        return Features(x)
+                y, z = self.on_angles[i](y, z, around)
+        return Features(x[nodes.of_atom])
 
     def head(self, rng: torch.Generator, outputs: int) -> nn.Module:
         """The last layer of the paper: (rows, width) to (rows, outputs)."""

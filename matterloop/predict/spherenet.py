@@ -16,18 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..base.registry import Card
-from ..base.seeds import torch_stream
-from ..crystal.graph import Graph, Within
-from ..crystal.segments import Bins, runs
-from ..crystal.state import Crystals
-from ..layers.angles import reverse_of
-from ..layers.bessel import SphericalBessel
+from ..crystal.alike_edges import Kinds
+from ..crystal.graph import Graph
+from ..crystal.segments import Bins, offsets_of, runs, segment_sum
 from ..layers.harmonics import real_harmonics
 from ..layers.parts import linear
 from ..layers.recompute import recomputed
-from ..layers.torsions import local_directions
-from ..learn.targets import Features
-from .dimenet import EdgeMessages
+from ..layers.torsions import like_degrees, local_directions, slots, torsions
+from .dimenet import Directional
 
 CARD = Card(
     name="spherenet",
@@ -49,33 +45,35 @@ CARD = Card(
         "radial functions of degree l meet harmonics of degree l as in the paper; the original code pairs them by another order",
         "the last map of each output block gives `width` features, and one linear map of their sum the targets; the original has one map",
         "first weights are uniform with the variance of the original's orthogonal ones; the first map of an output block has no bias, as in DimeNet++",
+        "an atom or edge that a proper rotation repeats, or a mirror where no torsion tells, is computed once and counted as often as it occurs: the same "
+        "numbers, less work",
     ),
 )
-TOGETHER = 16_000  # triplets computed at once
-
-
 class Chunk(NamedTuple):
-    """Atoms of like numbers of neighbours, m at most, and all triplets at them.
+    """Atoms of like numbers of neighbours, `most` axes each at most, and all triplets at them.
 
-    slot (edges of these atoms,)  place of an edge among atoms x m
-    basis (degrees^2, atoms m, radial) and harmonics (atoms m, m, degrees^2) [neighbour k, axis i], 0 where there is no triplet
+    slot (kinds,)  place of a kind of edge among atoms x most
+    kind, atom (edges,)  which of these kinds, and which of these atoms, an edge is of
+    harmonics (edges, most, degrees^2)  of an edge about each axis, 0 where there is no triplet
     """
 
     slot: Tensor
-    basis: Tensor
+    kind: Tensor
+    atom: Tensor
     harmonics: Tensor
 
 
 class Places(NamedTuple):
-    """order (edges,) edges chunk by chunk; back (edges,) where the sum at the other end of an edge lies in that order."""
+    """basis (degrees^2, kinds, radial), and order (kinds,), chunk by chunk; back (kinds,) where the sum at the other end of a kind of edge lies in that order."""
 
+    basis: Tensor
     order: Tensor
     back: Tensor
     chunks: list[Chunk]
 
 
 class TorsionSum(nn.Module):
-    """(edges, inner) messages k -> j to (edges, inner) sums at j -> i, weighed by functions of distance, angle and torsion."""
+    """(kinds, inner) messages k -> j to (kinds, inner) sums at j -> i, weighed by functions of distance, angle and torsion."""
 
     def __init__(self, rng: torch.Generator, degrees: int, radial: int, basis: int, inner: int):
         super().__init__()
@@ -85,9 +83,11 @@ class TorsionSum(nn.Module):
 
     def forward(self, x: Tensor, known: Places) -> Tensor:
         both = torch.cat([self._angle_weight(), self.torsion.weight.view(self.basis, -1, self.radial).permute(1, 2, 0)], 2)  # (degrees^2, radial, 2 basis)
-        pieces = x.index_select(0, known.order).split([len(c.slot) for c in known.chunks])
-        up = self.angle_up.weight, self.torsion_up.weight
-        done = [recomputed(_sums, piece, both, *up, *chunk) for piece, chunk in zip(pieces, known.chunks, strict=True)]
+        sizes = [len(c.slot) for c in known.chunks]
+        up = (self.angle_up.weight[:, :, None] * self.torsion_up.weight[:, None]).flatten(1)
+        weights = torch.bmm(known.basis, both).split(sizes, 1)
+        pieces = x.index_select(0, known.order).split(sizes)
+        done = [recomputed(_sums, piece, weight, up, *chunk) for piece, weight, chunk in zip(pieces, weights, known.chunks, strict=True)]
         return torch.cat(done).index_select(0, known.back) if done else x
 
     def _angle_weight(self) -> Tensor:
@@ -97,72 +97,36 @@ class TorsionSum(nn.Module):
         return weight.new_zeros(self.degrees**2, self.radial, self.basis).index_copy(0, flat * flat + flat, weight)
 
 
-def _sums(x: Tensor, weight: Tensor, angle_up: Tensor, torsion_up: Tensor, slot: Tensor, basis: Tensor, harmonics: Tensor) -> Tensor:
-    """(edges of a chunk, inner) sums at the atoms of a Chunk, for the edge with each axis."""
-    rows, most = harmonics.shape[:2]
-    angle, torsion = torch.bmm(harmonics, torch.bmm(basis, weight).transpose(0, 1)).chunk(2, 2)  # (atoms m, m, basis) each
-    table = x.new_zeros(rows, x.shape[1]).index_copy(0, slot, x)
-    product = F.linear(angle, angle_up) * F.linear(torsion, torsion_up) * table[:, None]
-    return product.view(rows // most, most, most, -1).sum(1).view(rows, -1).index_select(0, slot)
+def _sums(x: Tensor, weight: Tensor, up: Tensor, slot: Tensor, kind: Tensor, atom: Tensor, harmonics: Tensor) -> Tensor:
+    """(kinds of a chunk, inner) sums at the atoms of a Chunk, for the kind of edge that each axis is."""
+    angle, torsion = torch.bmm(harmonics, weight.transpose(0, 1).index_select(0, kind)).chunk(2, 2)  # (edges, most, basis) each
+    product = F.linear((angle[..., None] * torsion[:, :, None]).flatten(2), up) * x.index_select(0, kind)[:, None]  # (A a) (B b) = sum A a B b
+    return segment_sum(product.flatten(1), atom, int(atom[-1]) + 1).view(-1, x.shape[1]).index_select(0, slot)
 
 
-class SphereNet(nn.Module):
-    """Encoder: (atoms, width) features.
+class SphereNet(Directional):
+    """Encoder as Directional, of distances, angles and torsions."""
 
-    width    of messages; `inner` of what is summed over neighbours, `basis` of what passes between basis functions and those, `out` of the output blocks
-    blocks   interactions; `dense` layers of an output block
-    degrees  of spherical harmonics (l < degrees), `radial` functions of each
-    cutoff   Å
-    """
+    name, gather, torsion = "spherenet", TorsionSum, staticmethod(torsions)
 
-    def __init__(self, width: int = 128, inner: int = 64, basis: int = 8, out: int = 256, blocks: int = 4, degrees: int = 7, radial: int = 6,
-                 cutoff: float = 5.0, dense: int = 3, seed: int = 0):
-        super().__init__()
-        rng = torch_stream(seed, "spherenet")
-        self.width, self.degrees, self.graph = width, degrees, Within(cutoff)
-        self.spherical = SphericalBessel(degrees, radial, cutoff)
-        gather = lambda: TorsionSum(rng, degrees, radial, basis, inner)
-        self.messages = EdgeMessages(rng, gather, width, inner, basis, out, blocks, radial, cutoff, dense)
-
-    def forward(self, crystals: Crystals, graph: Graph) -> Features:
-        """Features in the dtype of the weights; lengths, angles and torsions are taken in the dtype of the crystals."""
-        here, there = Bins(graph.receivers, crystals.atoms), Bins(graph.senders, crystals.atoms)
-        step = graph.vectors(crystals)
-        length = step.norm(dim=-1)
-        known = self._places(step / length[:, None], self.spherical(length), graph, here.offsets)
-        return Features(self.messages(crystals.species, length, here, there, known))
-
-    def head(self, rng: torch.Generator, outputs: int) -> nn.Module:
-        """(rows, width) to (rows, outputs), linear as the last map of the paper."""
-        return linear(rng, self.width, outputs, bias=False)
-
-    def _places(self, unit: Tensor, basis: Tensor, graph: Graph, offsets: Tensor) -> Places:
-        dtype, degree = self.messages.embed.weight.dtype, offsets.diff()
-        atoms = torch.argsort(degree, stable=True)  # of like numbers of neighbours together, so that little is padded
-        atoms = atoms[degree[atoms] > 0]
-        chunks, order = [], []
-        for part in atoms.split(_sizes(degree[atoms].tolist())) if len(atoms) else ():
-            count, most = degree[part], int(degree[part[-1]])
-            edges = runs(offsets[:-1][part], count)
-            slot = (torch.arange(len(part), device=unit.device) * most).repeat_interleave(count) + runs(torch.zeros_like(count), count)
-            pad = lambda rows, slot=slot, size=len(part) * most: rows.new_zeros(size, *rows.shape[1:]).index_copy(0, slot, rows)
-            real = pad(torch.ones_like(slot, dtype=torch.bool)).view(-1, most)
-            local = local_directions(pad(unit[edges]).view(-1, most, 3), real).transpose(1, 2)
-            pairs = real[:, None] & real[:, :, None] & ~torch.eye(most, dtype=torch.bool, device=unit.device)
-            harmonics = real_harmonics(local.to(dtype), self.degrees) * pairs[..., None]
-            radial = pad(basis[edges].to(dtype)).repeat_interleave(torch.arange(1, 2 * self.degrees, 2, device=unit.device), 1)
-            chunks.append(Chunk(slot, radial.transpose(0, 1).contiguous(), harmonics.reshape(-1, most, self.degrees**2)))
-            order.append(edges)
-        order = torch.cat(order) if order else graph.receivers
-        place = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=order.device))
-        return Places(order, place[reverse_of(graph)], chunks)
-
-
-def _sizes(degrees: list[int]) -> list[int]:
-    """How many atoms, whose numbers of neighbours rise, to take together."""
-    sizes, begin = [], 0
-    for i, most in enumerate(degrees):
-        if i > begin and (i + 1 - begin) * most * most > TOGETHER:
-            sizes.append(i - begin)
-            begin = i
-    return [*sizes, len(degrees) - begin]
+    def known(self, unit: Tensor, length: Tensor, graph: Graph, kinds: Kinds, here: Bins) -> Places:
+        """Radial functions, and the harmonics of all edges of an atom about one edge of each kind."""
+        dtype, device, own, axes = self.messages.embed.weight.dtype, unit.device, here.offsets, here.offsets.diff()
+        basis = self.spherical(length).to(dtype).repeat_interleave(torch.arange(1, 2 * self.degrees, 2, device=device), 1)
+        ends = offsets_of(torch.bincount(kinds.nodes.of_atom[graph.receivers], minlength=here.size))
+        chunks, order = [], [here.index[:0]]
+        for part, rows, row_slot, row_most in like_degrees(ends.diff(), ends, axes):
+            mine, (slot, most) = runs(own[:-1][part], axes[part]), slots(axes[part])
+            real = torch.zeros(len(part) * row_most, dtype=torch.bool, device=device).index_fill(0, row_slot, True).view(-1, row_most)
+            place = slot.new_full((len(part) * most,), -1).index_copy(0, slot, kinds.row[mine] - ends[:-1][part].repeat_interleave(axes[part])).view(-1, most)
+            step = unit.new_zeros(len(part) * row_most, 3).index_copy(0, row_slot, unit[rows]).view(-1, row_most, 3)
+            local = local_directions(step, real, place.clamp(min=0)).transpose(1, 2)[real]  # [edge, axis]
+            axis = place.repeat_interleave(ends.diff()[part], 0)
+            triplet = (axis >= 0) & (axis != (row_slot % row_most)[:, None])
+            harmonics = real_harmonics(local.to(dtype), self.degrees) * triplet[..., None]
+            kind = kinds.of_row[rows] + (offsets_of(axes[part])[:-1] - own[:-1][part]).repeat_interleave(ends.diff()[part])
+            chunks.append(Chunk(slot, kind, row_slot // row_most, harmonics))
+            order.append(mine)
+        order = torch.cat(order)
+        place = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=device))
+        return Places(basis.index_select(0, order).transpose(0, 1).contiguous(), order, place[kinds.back], chunks)

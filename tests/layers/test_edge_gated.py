@@ -8,10 +8,11 @@ from matterloop.base.errors import BadInput
 from matterloop.base.seeds import torch_stream
 from matterloop.bench import examples as ex
 from matterloop.crystal.graph import Graph, Nearest, Within
+from matterloop.crystal.reverse import reverse_of, undirected
 from matterloop.layers import normal
-from matterloop.layers.angles import beside, following, reverse_of, undirected
-from matterloop.layers.edge_gated import EdgeGated
-from matterloop.layers.normal import BatchNorm
+from matterloop.layers.angles import beside
+from matterloop.layers.edge_gated import EdgeGated, Ends
+from matterloop.layers.normal import BatchNorm, Often
 
 F64 = torch.float64
 
@@ -36,11 +37,21 @@ def test_gates_and_their_gradients_are_those_of_the_formula(edges, cache, monkey
         normal = lambda norm, rows: F.silu(F.batch_norm(rows, None, None, norm.weight, norm.bias, training=True, eps=1e-5))
         return x + normal(layer.norm, layer.own(x) + h), y + normal(layer.edge_norm, m) if edges else y
 
-    found, wanted = layer(x, y, source, target), plain()
+    found, wanted = layer(x, y, Ends(source, target)), plain()
     for a, b in zip(found, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
     for a, b in zip(gradients(found), gradients(wanted), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
+
+
+def test_a_row_that_stands_for_several_counts_as_often():
+    count, x = torch.tensor([3, 1, 2]), drawn(3, 4).requires_grad_()
+    one, many = BatchNorm(4).to(F64), BatchNorm(4).to(F64)
+    y, wanted = one.silu(x, x, Often.of(count, F64)), many.silu(x.repeat_interleave(count, 0), x.repeat_interleave(count, 0))
+    torch.testing.assert_close(y.repeat_interleave(count, 0), wanted)
+    slopes = [torch.autograd.grad((f * torch.cos(f) * c).sum(), [x, *norm.parameters()]) for f, c, norm in ((y, count[:, None], one), (wanted, 1, many))]
+    for a, b in zip([*slopes[0], *one.buffers()], [*slopes[1], *many.buffers()], strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_running_figures_are_torchs():
@@ -81,17 +92,6 @@ def test_undirected_keeps_each_edge_once_in_both_directions():
     assert len(rows(graph)) == len(graph) and bool((graph.receivers.diff() >= 0).all())
     assert rows(graph) == rows(near) | {(s, r, -a, -b, -c) for r, s, a, b, c in rows(near)}
     assert rows(graph) > rows(near)
-
-
-def test_following_edges_meet_in_the_middle():
-    crystals = ex.every()
-    graph = Within(3.6)(crystals)
-    first, second = following(graph, reverse_of(graph))
-    degree = torch.bincount(graph.receivers)
-    assert len(first) == int((degree**2).sum()) and torch.equal(graph.receivers[first], graph.senders[second])
-    assert len({*zip(first.tolist(), second.tolist(), strict=True)}) == len(first)
-    first, second = following(graph, reverse_of(graph), back=False)
-    assert len(first) == int((degree * (degree - 1)).sum()) and not bool((reverse_of(graph)[first] == second).any())
 
 
 def test_edges_beside_near_ones():

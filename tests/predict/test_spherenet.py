@@ -5,8 +5,10 @@ import torch
 from scipy.special import spherical_jn, sph_harm_y
 
 from matterloop.bench import examples as ex
+from matterloop.crystal.segments import Bins
 from matterloop.crystal.state import Crystals
-from matterloop.layers.angles import reverse_of
+from matterloop.crystal.alike_edges import kinds_of
+from matterloop.crystal.reverse import reverse_of
 from matterloop.layers.bessel import bessel_zeros
 from matterloop.predict.dimenet import DimeNetPP
 from matterloop.predict.schnet import SchNet
@@ -39,7 +41,7 @@ def test_sums_are_those_over_all_triplets():
     length = step.norm(dim=-1)
     x = torch.randn(len(graph), SMALL["inner"], generator=torch.Generator().manual_seed(0), dtype=F64)
     with torch.no_grad():
-        known = model._places(step / length[:, None], model.spherical(length), graph, torch.searchsorted(graph.receivers, torch.arange(crystal.atoms + 1)))
+        known = model.known(step / length[:, None], length, graph, kinds_of(graph, crystal), Bins(graph.receivers, crystal.atoms))
         found = layer(x, known).numpy()
     zeros, reverse = bessel_zeros(4, 3), reverse_of(graph).tolist()
     w = {k: v.numpy() for k, v in layer.state_dict().items()}
