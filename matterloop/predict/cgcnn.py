@@ -11,9 +11,11 @@ with e_ij the distance in Gaussians exp(-(r - mu_k)^2 / step^2), v_i at first a 
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..base.elements import MAX_Z
+from ..base.errors import BadInput
 from ..base.registry import Card
 from ..base.seeds import torch_stream
 from ..crystal.alike import Alike, lengths_of, nodes_of
@@ -59,18 +61,23 @@ class CGCNN(nn.Module):
     step        of the Gaussians in Å, from 0 to the radius
     hidden      width of the layers of its head after pooling; `layers` their number
     selector    a trainable weight for every property of elements, at first 1 (CrysXPP)
+    elements    > 0: so many learnt numbers of each element take the place of the 92, see `set_element_embeddings`
     seed        of the first weights
     """
 
     def __init__(self, width: int = 64, blocks: int = 3, neighbours: int = 12, radius: float = 8.0, step: float = 0.2, hidden: int = 128, layers: int = 1,
-                 selector: bool = False, seed: int = 0):
+                 selector: bool = False, elements: int = 0, seed: int = 0):
         super().__init__()
         rng = torch_stream(seed, "cgcnn")
         self.width, self.hidden, self.layers = width, hidden, layers
         self.graph = Alike(Nearest(neighbours, radius, fewer=True))
-        self.register_buffer("elements", torch.tensor(element_bins()))  # kept with the weights, which go with these very numbers
-        self.embed = linear(rng, WIDTH, width)
-        self.select = nn.Parameter(torch.ones(WIDTH)) if selector else None
+        known = elements or WIDTH
+        if elements:
+            self.elements = nn.Parameter(torch.randn(MAX_Z + 1, elements, generator=rng))
+        else:
+            self.register_buffer("elements", torch.tensor(element_bins()))  # kept with the weights, which go with these very numbers
+        self.embed = linear(rng, known, width)
+        self.select = nn.Parameter(torch.ones(known)) if selector else None
         if selector:
             self.penalty = lambda: SPARSE * self.select.abs().mean()
         bins = round(radius / step) + 1
@@ -94,3 +101,11 @@ class CGCNN(nn.Module):
         widths = [self.width, *[self.hidden] * self.layers]
         maps = [m for a, b in zip(widths, widths[1:], strict=False) for m in (nn.Softplus(), linear(rng, a, b))]
         return nn.Sequential(*maps, nn.Softplus(), linear(rng, widths[-1], outputs))
+
+    def set_element_embeddings(self, table: Tensor, frozen: bool = True) -> None:
+        """Begin with the rows of `table` (119, elements) instead of properties, and keep them as they are if `frozen`; BadInput for another width."""
+        if not isinstance(self.elements, nn.Parameter) or table.shape != self.elements.shape:
+            raise BadInput(f"the table is {tuple(table.shape)}; build the model with elements={table.shape[-1]}", "CGCNN")
+        with torch.no_grad():
+            self.elements.copy_(table)
+        self.elements.requires_grad_(not frozen)
