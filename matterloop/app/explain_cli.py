@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from .input_options import Files, Formula, Identity, Kept, MaxAtoms, SkipBad, Structure, usable
+
 
 def explain(
-    folder: Annotated[str, typer.Argument(help="folder of a predictor that `matterloop train` wrote")],
-    files: Annotated[list[str], typer.Argument(help="structure files, folders of them, or tables; formulas where the model learnt from formulas")],
+    folder: Kept,
+    files: Files,
     method: Annotated[str, typer.Option(help="networks: local_terms, shapley, integrated_gradients, gradient_times_input, occlusion; classical models: interventional, "
                                              "path_dependent, kernel; chosen by the model if absent")] = "",
     by: Annotated[str, typer.Option(help="groups of atoms in shapley and occlusion: element, orbit (sites that are alike)")] = "element",
@@ -17,27 +19,22 @@ def explain(
     background: Annotated[list[str] | None, typer.Option(help="file of crystals against which is explained; may be repeated")] = None,
     out: Annotated[str | None, typer.Option(help="folder for explain.md, explanation.json and figures")] = None,
     json_: Annotated[bool, typer.Option("--json", help="one JSON object per input and a last one with the summary, on standard output")] = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="inputs that cannot be used are told but are no failure")] = False,
-    structure: Annotated[str, typer.Option(help="column of CIF texts, found by its name if absent")] = "",
-    formula: Annotated[str, typer.Option(help="column of formulas, found by its name if absent")] = "",
-    identity: Annotated[str, typer.Option("--id", help="column that names the rows")] = "",
-    max_atoms: Annotated[int, typer.Option("--max-atoms", min=1, help="most atoms of one structure")] = 500,
+    skip_bad: SkipBad = False,
+    structure: Structure = "",
+    formula: Formula = "",
+    identity: Identity = "",
+    max_atoms: MaxAtoms = 500,
     seed: int = 0,
 ) -> None:
     """Say what elements, sites and bonds, or columns, add to the predictions of a kept model."""
     from .cli import emit, finish, plain, say
-    from .explain_report import place_of
     from .explain_verbs import explain as run
     from .progress import watching
 
     with watching() as watch:
         found = run(folder, files, method=method, by=by, label=label, background=background or (), out=out, structure=structure, formula=formula, identity=identity,
                     max_atoms=max_atoms, seed=seed, watch=watch)
-    rows = found["rows"]
-    if skip_bad:
-        for r in (r for r in rows if "error" in r):
-            say(f"skipped: {place_of(r)}: {r['error']}")
-        rows = [r for r in rows if "error" not in r]
+    rows = usable(found["rows"], skip_bad)
     if json_:
         emit([*rows, {"summary": plain(found["summary"]), "finished": found["finished"]}], True)
     else:

@@ -12,6 +12,7 @@ from ..learn.dependence import Accumulated, Dependence
 from ..learn.explanation import Contributions
 from .figures.attribution import bars, bonds, steps, swarm
 from .figures.dependence import dependence
+from .input_options import place
 
 SHOWN = 12  # elements, columns and rows of tables and swarms
 
@@ -86,14 +87,8 @@ def report(found: dict[str, Any]) -> str:
     if rows:
         lines += (_network if s["kind"] == "network" else _table)(s, rows, found["figures"])
     if errors:
-        lines += [f"## {len(errors)} inputs could not be used", "", *(f"- {place_of(e)}: {e['error']}" for e in errors[:50]), ""]
+        lines += [f"## {len(errors)} inputs could not be used", "", *(f"- {place(e)}: {e['error']}" for e in errors[:50]), ""]
     return "\n".join(lines)
-
-
-def place_of(row: dict[str, Any]) -> str:
-    """Where an input stands, in words."""
-    words = (row.get("formula"), row.get("file"), f"row {row['row']}" if isinstance(row.get("row"), int) else row.get("row"), row.get("name"))
-    return ", ".join(dict.fromkeys(str(x) for x in words if x not in (None, "")))
 
 
 def _network(s: dict[str, Any], rows: Sequence[dict[str, Any]], figures: dict[str, str]) -> list[str]:
@@ -107,7 +102,7 @@ def _network(s: dict[str, Any], rows: Sequence[dict[str, Any]], figures: dict[st
                   "| pair | crystals | mean contribution |", "|---|---|---|", *(f"| {r['name']} | {r['crystals']} | {r['mean']:+.4g}{unit} |" for r in s["bonds"][:SHOWN]), ""]
     lines += ["## Crystals", ""]
     for i, r in enumerate(rows[:SHOWN]):
-        lines += [f"**{place_of(r)}**: answer {r['answer']:.4g}{unit}, {r['known'] or 'distance not known'}. By element: "
+        lines += [f"**{place(r)}**: answer {r['answer']:.4g}{unit}, {r['known'] or 'distance not known'}. By element: "
                   + ", ".join(f"{e} {v:+.3g}" for e, v in sorted(r["elements"].items(), key=lambda kv: -abs(kv[1]))) + f" from {r['elements_base']:.4g}.", ""]
         lines += [f"![from start to answer](figures/row_{i + 1}.svg)", ""] if f"row_{i + 1}" in figures else []
         kinds: dict[tuple[str, float], int] = {}
@@ -155,7 +150,7 @@ def _table(s: dict[str, Any], rows: Sequence[dict[str, Any]], figures: dict[str,
     lines += ["## Rows", ""]
     for i, r in enumerate(rows[:SHOWN]):
         best = list(r["columns"].items())[:5]
-        lines += [f"**{place_of(r)}**: answer {r['answer']:.4g}{unit}, {r['known'] or 'distance not known'}; from {r['base']:.4g} by " + ", ".join(f"{n} = {c['value']:.4g} {c['contribution']:+.3g}" for n, c in best) + ".", ""]
+        lines += [f"**{place(r)}**: answer {r['answer']:.4g}{unit}, {r['known'] or 'distance not known'}; from {r['base']:.4g} by " + ", ".join(f"{n} = {c['value']:.4g} {c['contribution']:+.3g}" for n, c in best) + ".", ""]
         lines += [f"![from start to answer](figures/row_{i + 1}.svg)", ""] if f"row_{i + 1}" in figures else []
     if len(rows) > SHOWN:
         lines += [f"{len(rows) - SHOWN} more in `explanation.json`.", ""]

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .input_options import Files, Formula, Identity, MaxAtoms, SkipBad, Structure, usable
+
 RECORDS = "benchmarks/records/board"
 Options = Annotated[list[str] | None, typer.Option("--set", help="option of the model, NAME=VALUE; may be repeated")]
 Data = Annotated[str | None, typer.Option(help="folder of data sets, else $MATTERLOOP_DATA")]
@@ -42,23 +44,25 @@ def train(
     unit: Annotated[str, typer.Option(help="unit of the target, for people")] = "",
     epochs: Annotated[int | None, typer.Option(min=1, help="of training; chosen by the number of rows if absent")] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="of training, at most: epochs are cut to fit")] = None,
-    members: Annotated[int, typer.Option(min=1, help="networks of an ensemble, each trained on its own")] = 1,
+    uncertainty: Annotated[str, typer.Option(help="of a network: conformal (one width, or wider far from what was trained on), ensemble (by how far networks differ), width (a standard deviation learnt "
+                                                  "with each value) or evidential; all are set on rows that were held back")] = "",
+    members: Annotated[int, typer.Option(min=1, help="networks of an ensemble, each trained on its own; 4 for --uncertainty ensemble")] = 1,
+    references: Annotated[bool, typer.Option("--references", help="a network learns what remains after energies of the elements: for energies")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="leave out rows that cannot be used")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on with a training that was stopped")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what the folder holds")] = False,
-    structure: Annotated[str, typer.Option(help="column of CIF texts, found by its name if absent")] = "",
-    formula: Annotated[str, typer.Option(help="column of formulas, found by its name if absent")] = "",
-    identity: Annotated[str, typer.Option("--id", help="column that names the rows (in a folder: the files)")] = "",
+    structure: Structure = "",
+    formula: Formula = "",
+    identity: Identity = "",
     kind: Annotated[str, typer.Option(help="of the target: number, class, auto")] = "auto",
     log: Annotated[bool, typer.Option("--log", help="learn the logarithm: for positive values over decades")] = False,
-    width: Annotated[bool, typer.Option("--width", help="a network learns a standard deviation with each value")] = False,
     distance: Annotated[str, typer.Option(help="by what kinds of crystal are told apart: magpie, magpie+crystal_nn, or features (the network's own); chosen by the model if absent")] = "",
     fidelity: Annotated[str, typer.Option(help="column that names the fidelity of each label, or COLUMN:low,...,high; all are learnt at once, the highest is tested")] = "",
     minus: Annotated[str, typer.Option(help="column with values of a lower fidelity: the difference to it is learnt")] = "",
     given: Annotated[str, typer.Option("--input", help="column with values of a lower fidelity that the network is given as an input")] = "",
     set_: Options = None,
     seed: int = 0,
-    max_atoms: Annotated[int, typer.Option("--max-atoms", min=1, help="most atoms of one structure")] = 500,
+    max_atoms: MaxAtoms = 500,
     json_: Annotated[bool, typer.Option("--json", help="the summary as one JSON object on standard output")] = False,
 ) -> None:
     """Train a model on a table of one's own; test it, say how far it can be trusted, keep it."""
@@ -69,7 +73,7 @@ def train(
 
     with watching() as watch:
         found = run(source, target, model=model, out=out, split=split, unit=unit, structure=structure, formula=formula, identity=identity, kind=kind, skip_bad=skip_bad,
-                    epochs=epochs, minutes=minutes, members=members, log_scale=log, width=width, distance=distance, options=options_of(set_), seed=seed, resume=resume, overwrite=overwrite, max_atoms=max_atoms,
+                    epochs=epochs, minutes=minutes, uncertainty=uncertainty, members=members, references=references, log_scale=log, distance=distance, options=options_of(set_), seed=seed, resume=resume, overwrite=overwrite, max_atoms=max_atoms,
                     fidelity=fidelity, minus=minus, given=given, watch=watch)
     if not found["finished"]:
         say(f"stopped after {found['epochs']} epochs; nothing is lost, go on with: {_again(found['folder'])}")
@@ -95,16 +99,16 @@ def _again(folder: str) -> str:
 
 
 def predict(
-    folder: Annotated[str, typer.Argument(help="folder of a predictor that `matterloop train` wrote")],
-    files: Annotated[list[str], typer.Argument(help="structure files, folders of them, or tables; formulas where the model learnt from formulas")],
+    folder: Annotated[str, typer.Argument(help="folder of a predictor that `matterloop train` wrote, or the name of one that ships: band_gap, formation_energy, energy_above_hull, bulk_modulus, ...")],
+    files: Files,
     json_: Annotated[bool, typer.Option("--json", help="one JSON object per row on standard output")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="a table as CSV on standard output")] = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="rows that cannot be used are told but are no failure")] = False,
-    structure: Annotated[str, typer.Option(help="column of CIF texts, found by its name if absent")] = "",
-    formula: Annotated[str, typer.Option(help="column of formulas, found by its name if absent")] = "",
-    identity: Annotated[str, typer.Option("--id", help="column that names the rows")] = "",
+    skip_bad: SkipBad = False,
+    structure: Structure = "",
+    formula: Formula = "",
+    identity: Identity = "",
     fidelity: Annotated[str, typer.Option(help="of several that were learnt at once, the one to be predicted; the highest if absent")] = "",
-    max_atoms: Annotated[int, typer.Option("--max-atoms", min=1, help="most atoms of one structure")] = 500,
+    max_atoms: MaxAtoms = 500,
 ) -> None:
     """Predict with a kept model: value, uncertainty, and whether it knows this kind of crystal."""
     from ..base.errors import BadInput
@@ -116,10 +120,7 @@ def predict(
         raise BadInput("--json and --csv exclude each other", "predict")
     with watching() as watch:
         rows = run(folder, files, structure=structure, formula=formula, identity=identity, max_atoms=max_atoms, fidelity=fidelity, watch=watch)
-    if skip_bad:
-        for r in (r for r in rows if "error" in r):
-            say(f"skipped: {_place(r)}: {r['error']}")
-        rows = [r for r in rows if "error" not in r]
+    rows = usable(rows, skip_bad)
     if csv:
         import pandas as pd
 
@@ -136,10 +137,6 @@ def predict(
     finish(rows)
 
 
-def _place(row: dict[str, Any]) -> str:
-    return ", ".join(str(x) for x in (row.get("file"), f"row {row['row']}" if isinstance(row.get("row"), int) else row.get("row"), row.get("field") and f"field {row['field']!r}") if x not in (None, ""))
-
-
 def _short(row: dict[str, Any]) -> dict[str, Any]:
     """A row for people."""
     if "error" in row:
@@ -153,6 +150,14 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
 
 
 # the board
+
+
+def predictors(json_: Annotated[bool, typer.Option("--json", help="one JSON object per predictor on standard output")] = False) -> None:
+    """The predictors that ship: what each gives, what it learnt from, and its error on rows that neither trained nor calibrated it."""
+    from ..learn.shipped_predictors import described_predictors
+    from .cli import emit
+
+    emit(described_predictors(), json_, ("name", "unit", "model", "members", "train_rows", "metric", "value", "low", "high", "inside", "task"))
 
 
 def bench_tasks(json_: Annotated[bool, typer.Option("--json", help="one JSON object per task on standard output")] = False) -> None:
@@ -270,6 +275,7 @@ def register(app: typer.Typer, bench: typer.Typer) -> None:
     """Hang the commands into the command line."""
     app.command("train")(train)
     app.command("predict")(predict)
+    app.command("predictors")(predictors)
     bench.command("tasks")(bench_tasks)
     bench.command("leaks")(bench_leaks)
     bench.command("run")(bench_run)

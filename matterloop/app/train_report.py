@@ -10,6 +10,8 @@ from .train_table import UserTable
 
 WORDS = {"mae": "mean absolute error", "rmse": "root of the mean squared error", "mad_mae": "MAD:MAE (how many times better than the mean)", "r2": "R2", "median_error": "median absolute error",
          "auc": "AUC", "auc_of_labels": "AUC of hard labels", "f1": "F1", "balanced_accuracy": "balanced accuracy", "accuracy": "accuracy", "precision": "precision", "recall": "recall"}
+UNCERTAINTIES = {"conformal": "the distance to the training rows", "ensemble": "how far networks that were trained apart differ",
+                 "width": "a standard deviation that the network learnt with each value", "evidential": "the evidence that the network learnt with each value"}
 
 
 def score_lines(result: Mapping[str, Any]) -> list[str]:
@@ -32,6 +34,15 @@ def score_lines(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _by_what(found: Training) -> str:
+    """By what intervals differ from row to row."""
+    conformal, target = found.predictor.conformal, found.predictor.target
+    if conformal is None or conformal.kind == "plain":
+        return ""
+    kind = "conformal" if conformal.kind == "distance" else "width" if target.width else "evidential" if target.evidential else "ensemble"
+    return f" They grow with {UNCERTAINTIES[kind] if found.courses or kind == 'conformal' else 'how far the parts of the model differ'}."
+
+
 def report(result: Mapping[str, Any], settings: Mapping[str, Any], found: Training, table: UserTable) -> str:
     """The page."""
     rows = result["rows"]
@@ -45,7 +56,7 @@ def report(result: Mapping[str, Any], settings: Mapping[str, Any], found: Traini
         lines += ["![prediction against label](parity.svg)", ""]
     lines += ["## Can it be trusted?", "",
               "A crystal is *known* if it lies no farther from its five nearest training rows than 90 % of these lie from each other, at the *edge* up to 99 %, and *unknown* beyond or with an element that was never trained on; errors tend to be "
-              "larger there. Stated deviations are conformal: they were set on the validation rows, which also stopped the training.", "",
+              "larger there. Stated deviations are conformal: they were set on rows that were held back" + (", which also stopped the training." if found.courses else ".") + _by_what(found), "",
               "Tested materials that were trained on too:", "", *(f"- {x}" for x in result.get("leaks", [])), ""]
     if result["errors"]:
         lines += [f"## {len(result['errors'])} rows were left out", "", *(f"- {e}" for e in result["errors"][:50]), ""]

@@ -28,11 +28,13 @@ from ..learn.training import Training, train as train_network, train_regressor
 from .folder import write_atomic
 from .train_fidelity import Fidelities, default_fidelity_model, low_first
 from .train_folder import REPORT, SETTINGS, SPLIT, STATE, draw_split, free, settled
+from .train_report import UNCERTAINTIES, report
 from .train_table import UserTable, as_field, read_user_table
 from .train_tested import tested
 
 FEW = 1000  # rows below which a classical model is the default for structures
 FEWEST = 10  # rows below which nothing is trained
+ENSEMBLE = 4  # networks, where their number is not given
 
 
 def default_model(inputs: Crystals | Compositions) -> tuple[str, str]:
@@ -52,7 +54,7 @@ def default_folder(source: str, target: str) -> Path:
 
 def train(source: str | Path, target: str, *, model: str = "", out: str | Path | None = None, split: str = "formula", unit: str = "", structure: str = "", formula: str = "",
           identity: str = "", kind: str = "auto", skip_bad: bool = False, epochs: int | None = None, minutes: float | None = None, members: int = 1, log_scale: bool = False,
-          width: bool = False, distance: str = "", options: Mapping[str, Any] | None = None, seed: int = 0, resume: bool = False, overwrite: bool = False, max_atoms: int = 500,
+          uncertainty: str = "", references: bool = False, distance: str = "", options: Mapping[str, Any] | None = None, seed: int = 0, resume: bool = False, overwrite: bool = False, max_atoms: int = 500,
           fidelity: str = "", minus: str = "", given: str = "", watch: Watch = Watch()) -> dict[str, Any]:
     """Train a model on a table or folder of one's own and test it on rows that were set aside; everything lands in the folder `out`.
 
@@ -61,7 +63,8 @@ def train(source: str | Path, target: str, *, model: str = "", out: str | Path |
     model    an encoder or a classical model by name, see `default_model`
     split    formula, random, prototype, cluster, time:COLUMN, element:SYMBOL, or a file that an earlier training wrote
     skip_bad leave out rows that cannot be used, else they are an error
-    epochs, minutes  of training, at most; members of an ensemble; log_scale: learn the logarithm; width: networks learn a standard deviation with each value
+    epochs, minutes  of training, at most; members of an ensemble; log_scale: learn the logarithm; references: a network learns what remains after energies of the elements
+    uncertainty  of a network, one of UNCERTAINTIES: by what intervals differ from row to row; all are conformal, set on rows that were held back
     distance  by what kinds of crystal are told apart: magpie, magpie+crystal_nn, or features (the network's own); chosen by the model if empty
     fidelity  column that names the fidelity of each label, "COLUMN" (the more rows the lower) or "COLUMN:low,...,high": all are learnt at once, the highest is tested
     minus, given  column with values of a lower fidelity: its difference to the labels is learnt, or it is an input; where it is empty a model of it speaks
@@ -80,16 +83,16 @@ def train(source: str | Path, target: str, *, model: str = "", out: str | Path |
     role = find(chosen.partition(":")[0], ("encoder", "regressor")).card.role
     if len(table.keys) < FEWEST:
         raise BadInput(f"{len(table.keys)} rows, at least {FEWEST} are needed", str(source))
-    watch.note(f"{len(table.keys):,} rows of {'formulas' if isinstance(table.inputs, Compositions) else 'structures'}, {_told_labels(table)}; model {chosen}{f' ({why})' if why else ''}")
-    settings = {"source": str(source), "target": target, "model": chosen, "split": split, "unit": unit, "kind": kind, "epochs": epochs, "minutes": minutes, "members": members,
-                "log_scale": log_scale, "width": width, "distance": distance, "options": dict(options or {}), "seed": seed, "rows": digest(table.keys, table.labels.tolist()),
-                **({"fidelity": fidelity, "minus": minus, "input": given} if levels != Fidelities() else {})}
-    settings = settled(folder, settings, resume)
     if distance and distance not in (*DESCRIPTORS, FEATURES):
         raise Missing("kind of distance", distance, (*DESCRIPTORS, FEATURES))
-    if width and (role == "regressor" or table.classes):
-        raise BadInput("a width is learnt by networks, with numbers; leave --width out or name an encoder with --model", chosen)
-    goal = Target(_name(target), unit, classes=2 if table.classes else 0, width=width)
+    _refuse_options(role, chosen, bool(table.classes), {"epochs": epochs, "minutes": minutes, "members": members > 1, "uncertainty": uncertainty, "references": references})
+    uncertainty, members = _uncertainty(uncertainty, members)
+    watch.note(f"{len(table.keys):,} rows of {'formulas' if isinstance(table.inputs, Compositions) else 'structures'}, {_told_labels(table)}; model {chosen}{f' ({why})' if why else ''}")
+    settings = {"source": str(source), "target": target, "model": chosen, "split": split, "unit": unit, "kind": kind, "epochs": epochs, "minutes": minutes, "members": members,
+                "uncertainty": uncertainty, "references": references, "log_scale": log_scale, "distance": distance, "options": dict(options or {}), "seed": seed, "rows": digest(table.keys, table.labels.tolist()),
+                **({"fidelity": fidelity, "minus": minus, "input": given} if levels != Fidelities() else {})}
+    settings = settled(folder, settings, resume)
+    goal = Target(_name(target), unit, classes=2 if table.classes else 0, width=uncertainty == "width", evidential=uncertainty == "evidential")
     while True:
         part = draw_split(folder, table, split, seed, resume, levels)
         rows = part.rows(table.keys)
@@ -125,8 +128,6 @@ def train(source: str | Path, target: str, *, model: str = "", out: str | Path |
     found.predictor.save(folder)
     result |= tested(found, table, inputs, rows, goal, folder, watch)
     write_atomic(folder / SETTINGS, json.dumps(settings | {"finished": True, "versions": versions(), "hardware": hardware(), "result": _plain(result)}, indent=1, ensure_ascii=False) + "\n")
-    from .train_report import report
-
     write_atomic(folder / REPORT, report(result, settings, found, table))
     shutil.rmtree(folder / STATE, ignore_errors=True)
     return result
@@ -144,6 +145,24 @@ def _plain(value: Any) -> Any:
 def _name(target: str) -> str:
     """A name for the head, free of what PyTorch does not take."""
     return re.sub(r"[^A-Za-z0-9_]+", "_", target).strip("_") or "target"
+
+
+def _refuse_options(role: str, model: str, classes: bool, given: Mapping[str, Any]) -> None:
+    """BadInput for an option that the model has no use for."""
+    asked = [k for k, v in given.items() if v]
+    if role == "regressor" and asked:
+        raise BadInput(f"is for networks, and {model} is a classical model; leave it out or name an encoder with --model", f"--{asked[0]}")
+    if classes and (wrong := [k for k in asked if k == "references" or k == "uncertainty" and given[k] in ("width", "evidential")]):
+        raise BadInput("is for numbers, and the target holds classes", f"--{wrong[0]}{' ' + given['uncertainty'] if wrong[0] == 'uncertainty' else ''}")
+
+
+def _uncertainty(word: str, members: int) -> tuple[str, int]:
+    """(how a network says how sure it is, number of networks)."""
+    if word and word not in UNCERTAINTIES:
+        raise Missing("kind of uncertainty", word, UNCERTAINTIES)
+    if word == "conformal" and members > 1:
+        raise BadInput(f"{members} networks say by their differences how sure they are; that is --uncertainty ensemble", "--uncertainty conformal")
+    return word or ("ensemble" if members > 1 else "conformal"), ENSEMBLE if word == "ensemble" and members == 1 else members
 
 
 def _told_labels(table: UserTable) -> str:
@@ -203,7 +222,7 @@ def _trained(role: str, model: str, inputs, target: Target, rows, settings, name
 
     budget = settings["minutes"] * 60 if settings["minutes"] else None
     return train_network(model, inputs, target, rows, options=settings["options"], recipe={"epochs": settings["epochs"]} if settings["epochs"] else None,
-                         log_scale=settings["log_scale"], members=settings["members"], budget=budget, seed=settings["seed"], names=names, data=about,
+                         log_scale=settings["log_scale"], references=settings["references"], members=settings["members"], budget=budget, seed=settings["seed"], names=names, data=about,
                          checkpoint=folder / STATE, descriptor=settings["distance"], log=told, should_stop=watch.stop)
 
 

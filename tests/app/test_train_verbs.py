@@ -164,15 +164,36 @@ def test_a_stopped_training_is_told_how_to_go_on(table, tmp_path):
     assert train(table, "length", overwrite=True, **plan)["scores"] == whole["scores"]
 
 
-def test_a_width_is_learnt_with_the_value(table, formulas, tmp_path):
+@pytest.mark.parametrize(("word", "more", "told"), [("width", {}, "standard deviation that the network learnt"), ("evidential", {}, "the evidence that the network learnt"),
+                                                    ("ensemble", {"members": 2}, "how far networks")])
+def test_a_network_says_how_sure_it_is_in_several_ways(word, more, told, table, tmp_path):
     out = tmp_path / "model"
-    train(table, "length", model="schnet", epochs=3, out=out, options=SMALL, width=True)
+    words = (w for k, v in SMALL.items() for w in ("--set", f"{k}={v}"))
+    call("train", table, "--target", "length", "--model", "schnet", "--epochs", 3, "--out", out, "--uncertainty", word, *(w for k, v in more.items() for w in (f"--{k}", v)), *words)
     model = CalibratedPredictor.load(out)
     crystals = read_user_table(table, "length").inputs
     value, spread = model.mean_and_spread(model.raw(crystals), crystals)
-    assert model.target.width and (spread > 0).all() and len(set(spread.tolist())) > 10
-    with pytest.raises(BadInput, match="a width is learnt by networks"):
-        train(formulas, "hardness", out=tmp_path / "other", width=True)
+    assert (spread > 0).all() and len(set(spread.tolist())) > 10
+    assert (model.target.width, model.target.evidential, len(model.members)) == (word == "width", word == "evidential", more.get("members", 1))
+    said = model.predict(crystals)
+    assert model.conformal.kind in ("plain", "spread") and (said.low < value).all() and (value < said.high).all()
+    assert (told in (out / "report.md").read_text()) is (model.conformal.kind == "spread")
+
+
+def test_energies_of_the_elements_are_what_a_network_need_not_learn(table, tmp_path):
+    train(table, "length", model="schnet", epochs=1, out=tmp_path, options=SMALL, references=True, split="random")
+    scaling = CalibratedPredictor.load(tmp_path).members[0].predictor.scale["length"]
+    assert set(scaling.references) >= {11, 19, 17, 35} and scaling.references[19] > scaling.references[11]  # potassium is larger than sodium
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    ({"epochs": 5}, "--epochs: is for networks, and random_forest is a classical model"), ({"minutes": 1.0}, "--minutes: is for networks"), ({"members": 2}, "--members: is for networks"),
+    ({"references": True}, "--references: is for networks"), ({"uncertainty": "width"}, "--uncertainty: is for networks"),
+    ({"model": "roost", "uncertainty": "bayes"}, "no kind of uncertainty called 'bayes'"), ({"model": "roost", "uncertainty": "conformal", "members": 2}, "that is --uncertainty ensemble")])
+def test_options_that_a_model_has_no_use_for_are_refused(words, message, formulas, tmp_path):
+    with pytest.raises((BadInput, Missing), match=message):
+        train(formulas, "hardness", out=tmp_path / "other", **words)
+    assert not (tmp_path / "other").exists()
 
 
 def test_splits_are_chosen_and_read_back(formulas, table, tmp_path):
