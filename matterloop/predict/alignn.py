@@ -77,16 +77,18 @@ class ALIGNN(nn.Module):
     layers     on bonds and angles, `plain` ones on bonds alone after them
     neighbours within `radius` Å, which the Gaussians reach too
     lengths    Gaussians of a bond length, `angles` of the cosine of an angle
+    elements   > 0: so many learnt numbers of each element take the place of the fixed ones; `set_element_embeddings` begins with others' (layers/elements.py)
     """
 
     def __init__(self, width: int = 256, inner: int = 64, layers: int = 4, plain: int = 4, neighbours: int = 12, radius: float = 8.0, lengths: int = 80,
-                 angles: int = 40, seed: int = 0):
+                 angles: int = 40, elements: int = 0, seed: int = 0):
         super().__init__()
         if plain < 1:
             raise BadInput(f"plain is {plain}, wanted at least 1: nothing would read the last bonds", "ALIGNN")
         rng = torch_stream(seed, "alignn")
         self.width, self.graph = width, AlikeEdges(Bonds(neighbours, radius))
-        self.embed, self.atom_norm = ElementLinear(rng, width, bias=False), BatchNorm(width)
+        self.embed, self.atom_norm = ElementLinear(rng, width, bias=False, numbers=elements), BatchNorm(width)
+        self.set_element_embeddings = self.embed.set_element_embeddings
         gaussians = lambda low, high, count: Gaussians(low, high, count, (count - 1) / (high - low))
         self.bond = Expanded(gaussians(0.0, radius, lengths), Dense(rng, lengths, inner), Dense(rng, inner, width))
         self.angle = Expanded(gaussians(-1.0, 1.0, angles), Dense(rng, angles, inner), Dense(rng, inner, width)) if layers else None

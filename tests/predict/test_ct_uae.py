@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from matterloop.base.errors import BadInput
+from matterloop.base.registry import load
 from matterloop.base.seeds import torch_stream
 from matterloop.bench import examples as ex
 from matterloop.learn.pretrained import Pretrained
@@ -73,3 +74,16 @@ def test_a_width_that_does_not_fit_is_told():
         CGCNN(**TINY).set_element_embeddings(table)
     with pytest.raises(BadInput, match="elements=8"):
         CGCNN(**TINY, elements=9).set_element_embeddings(table)
+
+
+@pytest.mark.parametrize("model, options", [("cgcnn", {**TINY, "elements": 8}), ("megnet", {"wide": 8, "width": 8, "hidden": 4, "blocks": 1, "bins": 10, "elements": 8}),
+                                            ("alignn", {"width": 8, "inner": 8, "layers": 1, "plain": 1, "lengths": 8, "angles": 8, "elements": 8})])
+def test_networks_of_the_paper_take_vectors_of_elements_and_feel_them(model, options):
+    crystals = ex.periodic()
+    one, two = (load(model, "encoder", **options).double().eval() for _ in range(2))
+    start = Pretrained("crystal_transformer", CrystalTransformer(**SMALL, seed=1).state_dict(), "ct_uae", {**SMALL, "seed": 1}, {"targets": ["energy"]})
+    start.give(two, model, options)
+    frozen = [n for n, p in two.named_parameters() if not p.requires_grad]
+    assert len(frozen) == 1
+    assert dict(two.named_parameters())[frozen[0]].shape == (119, 8)
+    assert (one(crystals, one.graph(crystals)).site - two(crystals, two.graph(crystals)).site).abs().max() > 1e-6
