@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from .input_options import Files, Formula, Identity, MaxAtoms, SkipBad, Structure, usable
+from .pretrain_cli import EncoderRate, Freeze, Share, Start, Teacher, pretrain
 
 RECORDS = "benchmarks/records/board"
 Options = Annotated[list[str] | None, typer.Option("--set", help="option of the model, NAME=VALUE; may be repeated")]
@@ -60,6 +61,11 @@ def train(
     fidelity: Annotated[str, typer.Option(help="column that names the fidelity of each label, or COLUMN:low,...,high; all are learnt at once, the highest is tested")] = "",
     minus: Annotated[str, typer.Option(help="column with values of a lower fidelity: the difference to it is learnt")] = "",
     given: Annotated[str, typer.Option("--input", help="column with values of a lower fidelity that the network is given as an input")] = "",
+    start: Start = "",
+    teacher: Teacher = "",
+    share: Share = 0.5,
+    freeze: Freeze = 0,
+    encoder_rate: EncoderRate = 1.0,
     set_: Options = None,
     seed: int = 0,
     max_atoms: MaxAtoms = 500,
@@ -74,7 +80,7 @@ def train(
     with watching() as watch:
         found = run(source, target, model=model, out=out, split=split, unit=unit, structure=structure, formula=formula, identity=identity, kind=kind, skip_bad=skip_bad,
                     epochs=epochs, minutes=minutes, uncertainty=uncertainty, members=members, references=references, log_scale=log, distance=distance, options=options_of(set_), seed=seed, resume=resume, overwrite=overwrite, max_atoms=max_atoms,
-                    fidelity=fidelity, minus=minus, given=given, watch=watch)
+                    fidelity=fidelity, minus=minus, given=given, start=start, teacher=teacher, share=share, freeze=freeze, encoder_rate=encoder_rate, watch=watch)
     if not found["finished"]:
         say(f"stopped after {found['epochs']} epochs; nothing is lost, go on with: {_again(found['folder'])}")
         raise typer.Exit(130)
@@ -202,6 +208,10 @@ def bench_run(
     recipe: Annotated[list[str] | None, typer.Option("--recipe", help="field of the recipe, NAME=VALUE, as rate=0.001; may be repeated")] = None,
     references: Annotated[bool, typer.Option("--references", help="a network learns what remains after energies of the elements")] = False,
     more_data: Annotated[str, typer.Option("--more-data", help="what the model learnt from besides the training rows and how it overlaps with the test: it is then shown apart")] = "",
+    start: Start = "",
+    teacher: Teacher = "",
+    share: Share = 0.5,
+    train_rows: Annotated[int | None, typer.Option("--train-rows", min=1, help="so many of the training rows, drawn by seed, and a quarter as many for early stopping; such records stay off the board")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="of torch; as the machine has them if absent")] = None,
     data_dir: Data = None,
     work: Annotated[str | None, typer.Option(help="folder for states of training; a run that was stopped goes on from there")] = None,
@@ -211,6 +221,7 @@ def bench_run(
     """Train and test one model on one task and write the record for the board; a failure is recorded too."""
     from ..base.errors import BadInput
     from ..bench.property_running import Stopped, run, write_record
+    from ..learn.pretrained import Pretrained
     from .cli import plain, say
     from .folder import made
     from .progress import watching
@@ -228,6 +239,7 @@ def bench_run(
     try:
         with watching() as watch:
             found = run(task, model, budget=budget, seed=seed, folds=chosen, options=options_of(set_), recipe=changes, references=references, members=members, more_data=more_data, data_dir=data_dir, work=work,
+                        start=Pretrained.load(start) if start else None, teacher=Pretrained.load(teacher) if teacher else None, share=share, train_rows=train_rows,
                         command=shlex.join(["matterloop", *sys.argv[1:]]), note=say, should_stop=watch.stop)
     except Stopped as error:
         say(str(error))
@@ -274,6 +286,7 @@ def bench_board(
 def register(app: typer.Typer, bench: typer.Typer) -> None:
     """Hang the commands into the command line."""
     app.command("train")(train)
+    app.command("pretrain")(pretrain)
     app.command("predict")(predict)
     app.command("predictors")(predictors)
     bench.command("tasks")(bench_tasks)

@@ -22,6 +22,7 @@ from ..crystal.state import Crystals
 from ..learn.calibrated import FEATURES
 from ..learn.distance import DESCRIPTORS
 from ..learn.low_fidelity import FOLDER as LOW
+from ..learn.pretrained import Pretrained
 from ..learn.splits import digest
 from ..learn.targets import Target, labelled
 from ..learn.training import Training, train as train_network, train_regressor
@@ -55,7 +56,7 @@ def default_folder(source: str, target: str) -> Path:
 def train(source: str | Path, target: str, *, model: str = "", out: str | Path | None = None, split: str = "formula", unit: str = "", structure: str = "", formula: str = "",
           identity: str = "", kind: str = "auto", skip_bad: bool = False, epochs: int | None = None, minutes: float | None = None, members: int = 1, log_scale: bool = False,
           uncertainty: str = "", references: bool = False, distance: str = "", options: Mapping[str, Any] | None = None, seed: int = 0, resume: bool = False, overwrite: bool = False, max_atoms: int = 500,
-          fidelity: str = "", minus: str = "", given: str = "", watch: Watch = Watch()) -> dict[str, Any]:
+          fidelity: str = "", minus: str = "", given: str = "", start: str | Path = "", teacher: str | Path = "", share: float = 0.5, freeze: int = 0, encoder_rate: float = 1.0, watch: Watch = Watch()) -> dict[str, Any]:
     """Train a model on a table or folder of one's own and test it on rows that were set aside; everything lands in the folder `out`.
 
     source   table (csv, tsv, parquet) with a column of CIF texts or of formulas, or a folder of structure files with one table
@@ -68,9 +69,15 @@ def train(source: str | Path, target: str, *, model: str = "", out: str | Path |
     distance  by what kinds of crystal are told apart: magpie, magpie+crystal_nn, or features (the network's own); chosen by the model if empty
     fidelity  column that names the fidelity of each label, "COLUMN" (the more rows the lower) or "COLUMN:low,...,high": all are learnt at once, the highest is tested
     minus, given  column with values of a lower fidelity: its difference to the labels is learnt, or it is an input; where it is empty a model of it speaks
+    start, teacher  folders that `pretrain` wrote: the encoder begins with one, the other is looked at beside the labels with `share` of the loss
+    freeze, encoder_rate  first epochs in which the encoder stays as it is, and a factor on its learning rate
     Returns a dict: folder, finished, model, rows, scores, calibration, known, leaks, errors, command to go on where it was stopped.
     """
     folder = Path(out) if out is not None else default_folder(str(source), target)
+    taught = {k: str(v) for k, v in (("start", start), ("teacher", teacher)) if v}
+    if start and not model:
+        begun = Pretrained.load(start)
+        model, options = begun.encoder, {**begun.options, **(options or {})}
     free(folder, resume, overwrite)
     watch.stage("read", 0)
     table = read_user_table(source, target, structure=structure, formula=formula, identity=identity, kind=kind, max_atoms=max_atoms)
@@ -85,11 +92,12 @@ def train(source: str | Path, target: str, *, model: str = "", out: str | Path |
         raise BadInput(f"{len(table.keys)} rows, at least {FEWEST} are needed", str(source))
     if distance and distance not in (*DESCRIPTORS, FEATURES):
         raise Missing("kind of distance", distance, (*DESCRIPTORS, FEATURES))
-    _refuse_options(role, chosen, bool(table.classes), {"epochs": epochs, "minutes": minutes, "members": members > 1, "uncertainty": uncertainty, "references": references})
+    _refuse_options(role, chosen, bool(table.classes), {"epochs": epochs, "minutes": minutes, "members": members > 1, "uncertainty": uncertainty, "references": references, **taught, "freeze": freeze, "encoder-rate": encoder_rate != 1})
     uncertainty, members = _uncertainty(uncertainty, members)
     watch.note(f"{len(table.keys):,} rows of {'formulas' if isinstance(table.inputs, Compositions) else 'structures'}, {_told_labels(table)}; model {chosen}{f' ({why})' if why else ''}")
     settings = {"source": str(source), "target": target, "model": chosen, "split": split, "unit": unit, "kind": kind, "epochs": epochs, "minutes": minutes, "members": members,
                 "uncertainty": uncertainty, "references": references, "log_scale": log_scale, "distance": distance, "options": dict(options or {}), "seed": seed, "rows": digest(table.keys, table.labels.tolist()),
+                **({**taught, "share": share, "recipe": {"freeze": freeze, "encoder_rate": encoder_rate}} if taught or freeze or encoder_rate != 1 else {}),
                 **({"fidelity": fidelity, "minus": minus, "input": given} if levels != Fidelities() else {})}
     settings = settled(folder, settings, resume)
     goal = Target(_name(target), unit, classes=2 if table.classes else 0, width=uncertainty == "width", evidential=uncertainty == "evidential")
@@ -221,9 +229,10 @@ def _trained(role: str, model: str, inputs, target: Target, rows, settings, name
             watch.stage("calibrate", 1)
 
     budget = settings["minutes"] * 60 if settings["minutes"] else None
-    return train_network(model, inputs, target, rows, options=settings["options"], recipe={"epochs": settings["epochs"]} if settings["epochs"] else None,
+    return train_network(model, inputs, target, rows, options=settings["options"], recipe={**settings.get("recipe", {}), **({"epochs": settings["epochs"]} if settings["epochs"] else {})},
                          log_scale=settings["log_scale"], references=settings["references"], members=settings["members"], budget=budget, seed=settings["seed"], names=names, data=about,
-                         checkpoint=folder / STATE, descriptor=settings["distance"], log=told, should_stop=watch.stop)
+                         checkpoint=folder / STATE, descriptor=settings["distance"], log=told, should_stop=watch.stop, share=settings.get("share", 0.5),
+                         **{k: Pretrained.load(settings[k]) for k in ("start", "teacher") if k in settings})
 
 
 def _clock(seconds: float) -> str:

@@ -30,6 +30,7 @@ from ..learn.calibration import calibration, coverage, ece
 from ..learn.committee import is_committee, parts_of, train_committee
 from ..learn.intervals import RESAMPLES
 from ..learn.metrics import measured, metric, scores
+from ..learn.pretrained import Pretrained
 from ..learn.training import train, train_regressor
 from ..base.seeds import numpy_stream
 from .discovering import calibration as pace_of_machine, revision
@@ -67,7 +68,8 @@ class Fold:
 def run(task: str, model: str, *, budget: float | None = None, seed: int = 0, folds: Sequence[int] | None = None, options: Mapping[str, Any] | None = None,
         recipe: Mapping[str, Any] | None = None, references: bool = False, members: int = 1, more_data: str = "", data_dir: str | Path | None = None, work: str | Path | None = None, command: str = "",
         note: Callable[[str], None] = lambda text: None, should_stop: Callable[[], bool] | None = None, held: TaskData | None = None,
-        keep: Callable[[int, CalibratedPredictor], None] | None = None) -> dict[str, Any]:
+        keep: Callable[[int, CalibratedPredictor], None] | None = None, start: Pretrained | None = None, teacher: Pretrained | None = None, share: float = 0.5,
+        train_rows: int | None = None) -> dict[str, Any]:
     """The record of `model` ("mean", an encoder or a regressor, with ":preset" where wanted, or a committee as "cgcnn*2,schnet") on `task`.
 
     budget     seconds of training of each fold, that of the task if absent; folds: which of the task's folds, all if absent
@@ -76,6 +78,8 @@ def run(task: str, model: str, *, budget: float | None = None, seed: int = 0, fo
     more_data  what the model learnt from besides the training rows, and how that overlaps with the test: it is then shown apart
     work       folder for states of training: a run that was stopped goes on from there
     keep       is given each fold's number and its predictor
+    start, teacher, share  what was pre-trained, see `train`; `more_data` must say what it saw unless that was the training rows of this task
+    train_rows  so many of the training rows, drawn by seed, see `few`
     Missing for unknown names, NotHere for missing data and Stopped are raised; whatever goes wrong in building, training or testing the model is written down as a failure.
     """
     held = held or load_task(task, data_dir)
@@ -88,16 +92,24 @@ def run(task: str, model: str, *, budget: float | None = None, seed: int = 0, fo
     role = "baseline" if model in BASELINES else "encoder" if is_committee(model) else find(model.partition(":")[0], ("encoder", "regressor")).card.role
     if references and (role != "encoder" or t.classes or t.log):
         raise BadInput("energies of the elements are subtracted for networks that learn a number as it stands", f"{model} on {t.name}")
+    for what, given in (("start", start), ("teacher", teacher)):
+        if given is None:
+            continue
+        if role != "encoder" or is_committee(model):
+            raise BadInput(f"is for one network, and {model} is none", f"--{what}")
+        if not more_data and given.data.get("training_rows_of") != held.split.data:
+            raise BadInput("was pre-trained on other crystals than the training rows of this task; --more-data must say which, and how they overlap with the test", f"--{what}")
     budget = t.budget if budget is None else budget
     record: dict[str, Any] = {
         "record": FORMAT, "task": t.name, "model": model, "role": role, "metric": t.metric, "unit": _unit(t, t.metric), "larger_is_better": metric(t.metric).larger_is_better,
         "seed": seed, "budget_seconds": budget, "options": dict(options or {}), "recipe_changes": dict(recipe or {}), "references": references, "members": members, "more_data": more_data,
         "folds_of": held.folds, "folds": chosen, "data": described(t) | {"digest": held.split.data, "unreadable": len(held.skipped)}, "command": command,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "versions": versions(), "revision": revision(), "failed": None}
+    record |= {k: v for k, v in (("start", start and start.origin), ("teacher", teacher and {**teacher.origin, "share": share}), ("train_rows", train_rows)) if v}
     begin, done = time.perf_counter(), []
     try:
         for fold in chosen:
-            one = _fold(held, model, role, fold, budget=budget, seed=seed, options=options, recipe=recipe, references=references, members=members, work=work, note=note,
+            one = _fold(held, model, role, fold, taught={"start": start, "teacher": teacher, "share": share} if start or teacher else {}, train_rows=train_rows, budget=budget, seed=seed, options=options, recipe=recipe, references=references, members=members, work=work, note=note,
                         should_stop=should_stop)
             done.append(one)
             if keep is not None and one.predictor is not None:
@@ -130,6 +142,7 @@ def write_record(record: Mapping[str, Any], folder: str | Path) -> Path:
 def _label(record: Mapping[str, Any]) -> str:
     """Options and recipe that differ from what a model has by default, short enough for a name."""
     words = [f"{k}-{v}" for k, v in sorted({**record["options"], **record["recipe_changes"]}.items())] + ["references"] * bool(record.get("references"))
+    words = [f"{k}-{record[k]['method']}" for k in ("start", "teacher") if record.get(k)] + [f"rows{record['train_rows']}"] * bool(record.get("train_rows")) + words
     return "_".join(words).replace("/", "-").replace(" ", "")[:80]
 
 
@@ -150,19 +163,31 @@ def _unit(t: PropertyTask, name: str) -> str:
 # one fold
 
 
-def _fold(held: TaskData, model: str, role: str, fold: int, *, budget, seed, options, recipe, references, members, work, note, should_stop) -> Fold:
+def _fold(held: TaskData, model: str, role: str, fold: int, *, budget, seed, options, recipe, references, members, work, note, should_stop, taught=None, train_rows=None) -> Fold:
     part = held.part(fold)
+    part = part if train_rows is None else few(part, train_rows, seed)
     if role == "baseline":
         return _mean(held, part)
     if role == "regressor":
         one = _regressor(held, part, model, options, seed)
     else:
         one = _network(held, part, model, fold, budget=budget, seed=seed, options=options, recipe=recipe, references=references, members=members, work=work, note=note,
-                       should_stop=should_stop)
+                       should_stop=should_stop, taught=taught)
     if held.known is not None:
         less = held.known[one.rows]
         one.guess, one.low, one.high = one.guess - less, one.low - less, one.high - less
     return one
+
+
+def few(part: Mapping[str, np.ndarray], count: int, seed: int) -> dict[str, np.ndarray]:
+    """The part of a task with `count` of the training rows drawn by seed, and a quarter as many of those for early stopping (at least 25, where there are so many); tested rows stay.
+
+    BadInput where there are fewer training rows.
+    """
+    if not 1 <= count <= len(part["train"]):
+        raise BadInput(f"{count} training rows are asked for, there are {len(part['train'])}", "--train-rows")
+    drawn = lambda k, n: np.sort(numpy_stream(seed, "few", k).permutation(part[k])[:n])
+    return {**part, "train": drawn("train", count), "val": drawn("val", max(count // 4, 25))}
 
 
 def _mean(held: TaskData, part: Mapping[str, np.ndarray]) -> Fold:
@@ -187,7 +212,7 @@ def _regressor(held: TaskData, part: Mapping[str, np.ndarray], model: str, optio
                 predictor=found.predictor)
 
 
-def _network(held: TaskData, part: Mapping[str, np.ndarray], model: str, fold: int, *, budget, seed, options, recipe, references, members, work, note, should_stop) -> Fold:
+def _network(held: TaskData, part: Mapping[str, np.ndarray], model: str, fold: int, *, budget, seed, options, recipe, references, members, work, note, should_stop, taught=None) -> Fold:
     t, begin = held.task, time.perf_counter()
 
     def told(event: Mapping[str, Any]) -> None:
@@ -199,7 +224,7 @@ def _network(held: TaskData, part: Mapping[str, np.ndarray], model: str, fold: i
     checkpoint = None if work is None else Path(work) / f"{t.name}__{model.replace(':', '+')}__{seed}__{fold}"
     learn = train_committee if is_committee(model) else train
     found = learn(model, held.inputs, held.target, part, options=options, recipe=recipe, log_scale=t.log, references=references, members=members, budget=budget, seed=seed, names=held.keys,
-                  checkpoint=checkpoint, descriptor=FEATURES, log=told, should_stop=should_stop)
+                  checkpoint=checkpoint, descriptor=FEATURES, log=told, should_stop=should_stop, **(taught or {}))
     if not found.complete:
         raise Stopped(_STOPPED)
     test = held.inputs[part["test"]].bare()

@@ -1,0 +1,208 @@
+"""What pre-training gains where labels are few: encoders that begin from it, or are taught by it, against the same ones from scratch on the same rows.
+
+    python recipes/pretraining_gains.py pretrain runs/pretraining_gains                 # every method once, on structures of MP-20; goes on where it was stopped
+    python recipes/pretraining_gains.py measure runs/pretraining_gains --minutes 10     # fine-tuning; what is done is not done again
+    python recipes/pretraining_gains.py write runs/pretraining_gains                    # benchmarks/records/pretraining_gains.json and docs/pretraining_gains.svg
+
+A variant is one literal of VARIANTS: how it was pre-trained, and what is trained from it. Of the training rows of a task N are drawn by seed, the same for all
+variants; a quarter as many of the rows for early stopping choose the epoch; all test rows are tested. The gain is the difference of the mean absolute errors,
+variant minus scratch, of the same seed; its interval draws seeds and test rows anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from matterloop.archive.files import replacing
+from matterloop.archive.sources import load_frame
+from matterloop.base.machine import hardware, versions
+from matterloop.base.seeds import numpy_stream
+from matterloop.bench.property_tasks import load_task, property_task
+from matterloop.crystal.state import Crystals
+from matterloop.learn.leaks import crystal_leaks
+from matterloop.learn.pretrained import Pretrained
+from matterloop.learn.pretraining import pretrain
+from matterloop.learn.targets import Target, labelled
+from matterloop.learn.training import train
+
+MODEL = "cgcnn"
+MP20 = ("mp20bt_formation_energy", "mp20bt_band_gap", "mp20bt_energy_above_hull")  # one set of structures with three labels
+STARTS = {  # name: how it is pre-trained
+    "masking": {"method": "pretrain_gnn", "settings": {"what": "masking"}},
+    "context": {"method": "pretrain_gnn", "settings": {"what": "context"}},
+    "crysxpp": {"method": "crysxpp"},
+    "crysgnn": {"method": "crysgnn"},
+    "masking+labels": {"method": "pretrain_gnn", "settings": {"targets": list(MP20)}, "start": "masking", "labels": True},
+    "labels": {"method": "pretrain_gnn", "settings": {"targets": list(MP20)}, "labels": True},
+}
+VARIANTS = {  # name: what is trained, `start` or `teacher` from above; `crysxpp` with its presets says what goes over
+    "scratch": {},
+    "pretrain_gnn:masking": {"start": "masking"},
+    "pretrain_gnn:context": {"start": "context"},
+    "pretrain_gnn:masking, then MP labels": {"start": "masking+labels"},
+    "MP labels alone": {"start": "labels"},
+    "crysxpp": {"start": "crysxpp", "model": "cgcnn:selector"},
+    "crysxpp:whole": {"start": "crysxpp", "settings": {"embedding": True}, "model": "cgcnn:selector"},
+    "crysgnn, fine-tuned": {"start": "crysgnn"},
+    "crysgnn, teacher": {"teacher": "crysgnn"},
+}
+TASKS = {"aflow_bulk_modulus": (100, 400, 1600)}
+EPOCHS = {100: 150, 400: 100, 1600: 40}
+PRETRAINED_EPOCHS = 10
+SEEDS = (0, 1, 2)
+RESAMPLES = 2000
+
+
+def structures() -> Crystals:
+    """All structures of MP-20 at hand with their three labels, each as a field of its task's name, in the order of the files."""
+    held = load_task(MP20[0])
+    frames = [load_frame(held.task.data, f).astype({held.task.key: str}).set_index(held.task.key) for f in (held.task.train, held.task.test)]
+    table = pd.concat(frames).loc[list(held.keys)]
+    columns = {name: torch.tensor(table[property_task(name).column].to_numpy(dtype=float)) for name in MP20}
+    return labelled(held.inputs.bare(), {Target(name): values for name, values in columns.items()})
+
+
+def prepare(work: Path, names: list[str]) -> None:
+    """Pre-train what is not there yet."""
+    inputs = None
+    for name in names:
+        folder, plan = work / "starts" / name, STARTS[name]
+        if (folder / "pretrained.json").exists():
+            continue
+        inputs = structures() if inputs is None else inputs
+        folder.mkdir(parents=True, exist_ok=True)
+        begin = time.perf_counter()
+        found = pretrain(plan["method"], MODEL, inputs, settings=plan.get("settings"), recipe={"epochs": PRETRAINED_EPOCHS}, checkpoint=folder / "state.safetensors",
+                         start=Pretrained.load(work / "starts" / plan["start"]) if "start" in plan else None,
+                         data={"source": "mp20_biternary_val_test", "files": "val and test", "labels": list(MP20) if plan.get("labels") else []},
+                         log=lambda e, name=name: print(name, {k: e[k] for k in ("event", "epoch", "loss") if k in e}, flush=True) if e["event"] == "epoch" else None)
+        if found.complete:
+            found.save(folder)
+            (folder / "state.safetensors").unlink(missing_ok=True)
+        print(f"{name}: {time.perf_counter() - begin:.0f} s, {found.history}", flush=True)
+
+
+def key(task: str, size: int, seed: int, variant: str) -> str:
+    return f"{task}|{size}|{seed}|{variant}"
+
+
+def read(work: Path) -> dict[str, dict]:
+    """Results by key."""
+    path = work / "results.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return {r["key"]: r for r in map(json.loads, lines)}
+
+
+def measure(work: Path, variants: list[str], minutes: float, seeds: list[int], sizes: list[int] | None, recipe: dict) -> None:
+    """Train and test what is not done yet, seed by seed, until the time is over."""
+    end, done = time.monotonic() + 60 * minutes, read(work)
+    for task, own in TASKS.items():
+        held = None
+        for seed in seeds:
+            for size in sizes or own:
+                for name in variants:
+                    if key(task, size, seed, name) in done or time.monotonic() > end:
+                        continue
+                    held = held or load_task(task)
+                    row = {"key": key(task, size, seed, name), "task": task, "size": size, "seed": seed, "variant": name, **one(work, held, size, seed, VARIANTS[name], recipe)}
+                    with (work / "results.jsonl").open("a", encoding="utf-8") as out:
+                        out.write(json.dumps(row) + "\n")
+                    print(f"{row['key']}: {row['mae']:.4g} (validation {row['validation']:.4g}, {row['seconds']:.0f} s)", flush=True)
+
+
+def one(work: Path, held, size: int, seed: int, plan: dict, recipe: dict) -> dict:
+    """Errors on the test rows of one training."""
+    part = held.part(0)
+    drawn = {k: numpy_stream(seed, "few", k).permutation(part[k])[:n] for k, n in (("train", size), ("val", max(size // 4, 25)))}
+    given = {}
+    for kind in ("start", "teacher"):
+        if kind in plan:
+            found = Pretrained.load(work / "starts" / plan[kind])
+            given[kind] = Pretrained(**{**found.__dict__, "settings": {**found.settings, **plan.get("settings", {})}})
+    begin = time.perf_counter()
+    made = train(plan.get("model", MODEL), held.inputs, held.target, drawn, recipe={"epochs": EPOCHS[size], **recipe, **plan.get("recipe", {})}, seed=seed, calibrate=False, **given)
+    seconds, member = time.perf_counter() - begin, made.predictor.members[0]
+    test = held.inputs[part["test"]].bare()
+    off = member.predict(test)[held.target.name].numpy() - held.labels[part["test"]]
+    return {"mae": float(np.abs(off).mean()), "validation": min(r["score"] for r in made.courses[0].history), "seconds": round(seconds, 1),
+            "errors": [round(float(x), 4) for x in off]}
+
+
+def gain(ours: np.ndarray, base: np.ndarray, rng: np.random.Generator) -> dict:
+    """Relative difference of mean absolute errors (seeds, rows), with a 95 % interval over seeds and rows drawn anew."""
+    seeds, rows = ours.shape
+    found = ours.mean() / base.mean() - 1
+    drawn = []
+    for _ in range(RESAMPLES):
+        s, r = rng.integers(0, seeds, seeds), rng.integers(0, rows, rows)
+        drawn.append(ours[s][:, r].mean() / base[s][:, r].mean() - 1)
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return {"change": float(found), "low": float(low), "high": float(high), "by_seed": [float(a.mean() / b.mean() - 1) for a, b in zip(ours, base, strict=True)]}
+
+
+def write(work: Path, record: Path, figure: Path) -> None:
+    """The record and the figure of all results."""
+    from matterloop.app.figures.learning_gain import learning_gain
+
+    done, entries = read(work), []
+    for task, sizes in TASKS.items():
+        for size in sizes:
+            rows = {v: {r["seed"]: r for r in done.values() if (r["task"], r["size"], r["variant"]) == (task, size, v)} for v in VARIANTS}
+            for name, found in rows.items():
+                seeds = sorted(found.keys() & rows["scratch"].keys())
+                if not seeds:
+                    continue
+                ours, base = (np.abs([x[s]["errors"] for s in seeds]) for x in (found, rows["scratch"]))
+                entries.append({"task": task, "rows": size, "variant": name, "seeds": seeds, "mae": float(ours.mean()), "mae_by_seed": [float(e.mean()) for e in ours],
+                                "seconds": float(np.mean([found[s]["seconds"] for s in seeds])),
+                                **({"against_scratch": gain(ours, base, numpy_stream(0, "gain", task, str(size), name))} if name != "scratch" else {})})
+    starts = {n: json.loads((work / "starts" / n / "pretrained.json").read_text()) for n in STARTS if (work / "starts" / n / "pretrained.json").exists()}
+    overlap, seen = {}, structures().bare()
+    for task in TASKS:
+        held = load_task(task)
+        leaks = crystal_leaks(seen, held.inputs[held.part(0)["test"]].bare(), match=False)
+        overlap[task] = {k: {"rows": x.count, "of": x.whole} for k, x in leaks.items()}
+    units = {task: load_task(task).task.unit for task in TASKS}
+    words = {"what": __doc__.split("\n")[0], "model": MODEL, "epochs": EPOCHS, "units": units, "pretraining_epochs": PRETRAINED_EPOCHS, "variants": VARIANTS,
+             "starts": {n: {k: w[k] for k in ("method", "settings", "data", "history", "recipe")} for n, w in starts.items()},
+             "tested_rows_whose_structure_was_seen": overlap, "entries": entries, "versions": versions(), "hardware": hardware()}
+    with replacing(record) as new:
+        new.write_text(json.dumps(words, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with replacing(figure) as new:
+        new.write_text(learning_gain(entries, units) + "\n", encoding="utf-8")
+    for e in entries:
+        told = e.get("against_scratch")
+        print(e["task"], e["rows"], e["variant"], f"{e['mae']:.3f}", f"{told['change']:+.1%} ({told['low']:+.1%} to {told['high']:+.1%})" if told else "", f"seeds {len(e['seeds'])}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=("pretrain", "measure", "write"))
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--only", nargs="*", help="names of starts or variants")
+    parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS))
+    parser.add_argument("--sizes", type=int, nargs="*")
+    parser.add_argument("--recipe", nargs="*", default=[], help="fields of the recipe, NAME=VALUE")
+    parser.add_argument("--record", type=Path, default=Path("benchmarks/records/pretraining_gains.json"))
+    parser.add_argument("--figure", type=Path, default=Path("docs/pretraining_gains.svg"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    args.work.mkdir(parents=True, exist_ok=True)
+    if args.step == "pretrain":
+        prepare(args.work, args.only or list(STARTS))
+    elif args.step == "measure":
+        measure(args.work, args.only or list(VARIANTS), args.minutes, args.seeds, args.sizes, {k: json.loads(v) for k, _, v in (w.partition("=") for w in args.recipe)})
+    else:
+        write(args.work, args.record, args.figure)
+
+
+if __name__ == "__main__":
+    main()
