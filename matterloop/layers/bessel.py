@@ -33,6 +33,33 @@ class RadialSines(nn.Module):
         return envelope(x, self.exponent) / x * torch.sin(self.frequencies * x)
 
 
+class SmoothSincs(nn.Module):
+    """Orthogonal mixtures of sin(k pi x) / (k pi x) that end with two derivatives at the cutoff, x = length / cutoff: lengths (...) in Å to (..., count).
+
+    f_n = (-1)^n sqrt(2) pi c^(-3/2) (n + 1)(n + 2) / sqrt((n + 1)^2 + (n + 2)^2) (sinc_(n + 1) + sinc_(n + 2)),  h_0 = f_0,
+    h_n = (f_n + sqrt(e_n / d_(n - 1)) h_(n - 1)) / sqrt(d_n),  d_n = 1 - e_n / d_(n - 1),  e_n = n^2 (n + 2)^2 / (4 (n + 1)^4 + 1)
+    (E. Kocer, J. K. Mason, H. Erturk, AIP Advances 10, 015021 (2020), doi:10.1063/1.5111045, arXiv:1907.02374).
+    """
+
+    def __init__(self, count: int, cutoff: float):
+        super().__init__()
+        mix, d = np.zeros((count, count + 1)), 1.0
+        for n in range(count):
+            e, before = n**2 * (n + 2) ** 2 / (4 * (n + 1) ** 4 + 1), d
+            d = 1 - e / before if n else 1.0
+            size = (-1) ** n * math.sqrt(2) * math.pi / cutoff**1.5 * (n + 1) * (n + 2) / math.hypot(n + 1, n + 2)
+            mix[n, n : n + 2] = size
+            if n:
+                mix[n] = (mix[n] + math.sqrt(e / before) * mix[n - 1]) / math.sqrt(d)
+        self.cutoff = cutoff
+        self.register_buffer("mix", torch.from_numpy(mix.T.copy()), persistent=False)
+
+    def forward(self, length: Tensor) -> Tensor:
+        """In the dtype of `length`."""
+        angle = (math.pi / self.cutoff * length)[..., None] * torch.arange(1, len(self.mix) + 1, device=length.device)
+        return (torch.sin(angle) / angle) @ self.mix.to(length)
+
+
 def bessel_zeros(orders: int, count: int) -> np.ndarray:
     """(orders, count) the first positive zeros of the spherical Bessel functions j_0 .. j_(orders - 1).
 

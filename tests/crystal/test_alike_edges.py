@@ -67,7 +67,7 @@ NETWORKS = {
     "alignn": {"width": 8, "inner": 4, "layers": 2, "plain": 2},
     "dimenet": {"width": 8, "inner": 4, "basis": 3, "out": 8, "blocks": 2, "degrees": 4, "radial": 3, "cutoff": 4.5, "dense": 1},
 }
-NETWORKS["spherenet"] = NETWORKS["dimenet"]
+NETWORKS |= {"spherenet": NETWORKS["dimenet"], "m3gnet": {"width": 8, "blocks": 2}}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -91,7 +91,8 @@ def whole(model, crystals) -> Graph:
 def outcome(model, crystals, graph):
     """Features, slopes of all weights, and the statistics that a step of training leaves behind."""
     state = {k: v.clone() for k, v in model.state_dict().items()}
-    x = model(crystals, graph).site
+    found = model(crystals, graph)
+    x = torch.cat([v for v in (found.site, found.whole) if v is not None])
     slopes = torch.autograd.grad((x * torch.cos(x)).sum(), list(model.parameters()))
     after = [v.clone().double() for v in model.state_dict().values()]
     model.load_state_dict(state)
