@@ -142,7 +142,7 @@ def write_record(record: Mapping[str, Any], folder: str | Path) -> Path:
 def _label(record: Mapping[str, Any]) -> str:
     """Options and recipe that differ from what a model has by default, short enough for a name."""
     words = [f"{k}-{v}" for k, v in sorted({**record["options"], **record["recipe_changes"]}.items())] + ["references"] * bool(record.get("references"))
-    words = [f"{k}-{record[k]['method']}" for k in ("start", "teacher") if record.get(k)] + [f"rows{record['train_rows']}"] * bool(record.get("train_rows")) + words
+    words = [f"{k}-{record[k]['method']}" for k in ("start", "teacher") if record.get(k)] + [f"rows{record.get('train_rows')}"] * bool(record.get("train_rows")) + words
     return "_".join(words).replace("/", "-").replace(" ", "")[:80]
 
 
