@@ -2,9 +2,10 @@
 
     python recipes/train_predictors.py starts [--work runs/labels]                 shipped/starts_chgnet.parquet: our own candidates as they were proposed
     python recipes/train_predictors.py describe bulk_modulus [--budget 25]         descriptors of its crystals for classical models, kept between runs
-    python recipes/train_predictors.py train bulk_modulus [--candidate cgcnn*3]    the candidates of a property, each as `matterloop bench run` trains it
+    python recipes/train_predictors.py train bulk_modulus [--candidate boosting]    the candidates of a property, each as `matterloop bench run` trains it
     python recipes/train_predictors.py compare bulk_modulus                        errors of all candidates on the rows that stopped and calibrated
     python recipes/train_predictors.py write bulk_modulus                          the best one on those rows: folder and card into matterloop/shipped, records of all onto the board
+    python recipes/train_predictors.py table                                       the table of docs/howto/predictors.md
     python recipes/train_predictors.py list
 
 Data, rows and split are those of the task that a plan names, so that the entry of the board and the predictor come out of one training. Candidates are chosen by
@@ -29,12 +30,13 @@ from matterloop.learn import regressors
 from matterloop.learn.tables import Table, columns_of, read_table
 from matterloop.crystal.state import Crystals
 from matterloop.bench.property_readers import START, STARTS
-from matterloop.bench.property_running import Fold, _measured, run, write_record
+from matterloop.bench.property_running import DESCRIPTOR, Fold, _measured, run, write_record
 from matterloop.bench.property_tasks import TaskData, described, load_task, property_task
 from matterloop.base.registry import find
 from matterloop.learn import training
 from matterloop.learn.calibrated import CalibratedPredictor, calibrated
 from matterloop.learn.metrics import metric, scores
+from matterloop.learn.shipped_predictors import described_predictors
 from matterloop.measure.hull_level import hull_level
 
 RUNS, RECORDS = Path("runs/predictors"), Path("benchmarks/records/board")
@@ -53,10 +55,10 @@ class Candidate:
 _STRUCTURE = ("features", "composition+structure")
 CANDIDATES = {
     "cgcnn": Candidate("cgcnn"),
-    "cgcnn*3": Candidate("cgcnn", members=3, recipe=(("epochs", 70),)),
-    "cgcnn*3_small": Candidate("cgcnn", members=3, recipe=(("epochs", 120),)),
+    "cgcnn_30": Candidate("cgcnn", recipe=(("epochs", 30),)),
+    "cgcnn*2": Candidate("cgcnn", members=2, recipe=(("epochs", 60),)),
+    "cgcnn*2_long": Candidate("cgcnn", members=2, recipe=(("epochs", 100),)),
     "crystalformer:light": Candidate("crystalformer:light"),
-    "crystalformer:light_100": Candidate("crystalformer:light", recipe=(("epochs", 100),)),
     "boosting": Candidate("gradient_boosting", (_STRUCTURE, ("trees", 400), ("rate", 0.06), ("share", 0.2), ("error", "absolute"))),
     "boosting_classes": Candidate("gradient_boosting:structure"),
     "extra_trees": Candidate("random_forest", (_STRUCTURE, ("trees", 100), ("splits", "random"), ("bootstrap", False), ("share", 0.3), ("least", 2))),
@@ -70,25 +72,25 @@ class Plan:
 
     task: str
     what: str
-    candidates: tuple[str, ...] = ("boosting", "cgcnn*3", "crystalformer:light_100")
+    candidates: tuple[str, ...] = ("boosting", "cgcnn*2")
     purpose: str = "wishes with a limit on this property, for relaxed crystals"
     budget: float = 900.0
     beside: str = ""  # a task of the same rows on which the predictor is measured too, less what is known there
 
 
-_SMALL = ("cgcnn*3_small", "boosting", "extra_trees")
+_SMALL = ("cgcnn*2_long", "boosting")
 PLANS = {
     "bulk_modulus": Plan("aflow_bulk_modulus", "bulk modulus"),
     "shear_modulus": Plan("aflow_shear_modulus", "shear modulus"),
     "debye_temperature": Plan("aflow_debye_temperature", "Debye temperature"),
     "thermal_conductivity": Plan("aflow_thermal_conductivity", "lattice thermal conductivity at 300 K"),
     "thermal_expansion": Plan("aflow_thermal_expansion", "thermal expansion at 300 K"),
-    "band_gap": Plan("mp20known_band_gap", "PBE band gap", ("boosting", "cgcnn", "crystalformer:light")),
-    "is_metal": Plan("mp20known_is_metal", "probability that there is no PBE band gap", ("boosting_classes", "cgcnn", "crystalformer:light")),
+    "band_gap": Plan("mp20known_band_gap", "PBE band gap", ("crystalformer:light",)),
+    "is_metal": Plan("mp20known_is_metal", "probability that there is no PBE band gap", ("cgcnn_30",)),
     "dielectric_constant": Plan("petretto_dielectric_constant", "static dielectric constant", _SMALL),
     "refractive_index": Plan("petretto_refractive_index", "refractive index", _SMALL),
     "last_phonon_peak": Plan("petretto_last_phonon_peak", "last peak of the phonon density of states", _SMALL),
-    "measured_band_gap": Plan("matbench_expt_gap", "measured band gap, from the composition alone", ("median_of_trees",), "wishes with a limit on the measured gap, for any composition"),
+    "measured_band_gap": Plan("matbench_expt_gap", "measured band gap, from the composition alone", ("median_of_trees",), "wishes with a limit on the measured gap, for any composition", budget=120.0),
     "formation_energy": Plan(
         "engine_formation_energy", "formation energy after relaxation by CHGNet; less the hull at the composition it is the energy above CHGNet's hull", ("crystalformer:light",),
         "screens before anything is relaxed, and `matterloop predict`: it learnt from relaxed crystals and from our own candidates as they were proposed, always with the energy after "
@@ -142,7 +144,7 @@ def load_described() -> None:
 
 
 def shipped_rows(held: TaskData) -> dict[str, np.ndarray]:
-    """Rows that train, calibrate and test what ships: the task's own, of a task of folds those of its first fold."""
+    """Rows that train, calibrate and test: the task's own, of a task of folds those of its first fold."""
     return dict(held.part(0))
 
 
@@ -153,7 +155,7 @@ def train_candidate(name: str, label: str, budget: float, seed: int) -> None:
         return
     held, begin = data_of(plan.task), time.process_time()
     rows, kept, first = shipped_rows(held), [], []
-    if find(one.model.partition(":")[0], ("encoder", "regressor")).card.role == "regressor":
+    if held.folds == 1 and find(one.model.partition(":")[0], ("encoder", "regressor")).card.role == "regressor":
         listened(first)
     command = f"matterloop bench run {plan.task} {one.model} --budget {budget:g} --threads 1" + (f" --members {one.members}" if one.members > 1 else "")
     command += "".join(f" --set {k}={v}" for k, v in one.options) + "".join(f" --recipe {k}={v}" for k, v in one.recipe)
@@ -162,13 +164,17 @@ def train_candidate(name: str, label: str, budget: float, seed: int) -> None:
     if record["failed"]:
         print(name, label, record["failed"], flush=True)
         return
-    found = kept[0]
+    if held.folds > 1:
+        found, measured = of_all_rows(one, held, kept, record, seed)
+        rows = {"train": np.arange(len(held.keys)), "val": np.zeros(0, dtype=int)}
+    else:
+        found, measured = kept[0], figures_of(held, kept[0], rows["test"])
     val = rows["val"]
     said = first[0][val] if first else _values(found, held, val)
+    judged = float(metric(held.task.metric).function(held.labels[val], said)) if len(val) else measured[held.task.metric]["value"]
     figures = {
         "label": label, "model": one.model, "members": one.members, "options": dict(one.options), "train_rows": len(rows["train"]), "calibration_rows": len(val),
-        "parameters": record["parameters"], "cpu_seconds": round(time.process_time() - begin), "val": float(metric(held.task.metric).function(held.labels[val], said)),
-        "measured": figures_of(held, found, rows["test"])}
+        "parameters": record["parameters"], "cpu_seconds": round(time.process_time() - begin), "val": judged, "measured": measured}
     records = [record]
     if plan.beside:
         other = replace(held, task=property_task(plan.beside), known=hull_level(held.inputs))
@@ -179,6 +185,22 @@ def train_candidate(name: str, label: str, budget: float, seed: int) -> None:
     (folder / "figures.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
     print(name, label, json.dumps(figures), flush=True)
     gc.collect()
+
+
+def of_all_rows(one: Candidate, held: TaskData, kept: list[CalibratedPredictor], record: dict, seed: int) -> tuple[CalibratedPredictor, dict]:
+    """A classical model of all rows of a task of folds, calibrated by what each fold's model says of rows that it has not seen, and the figures of the folds."""
+    value, spread = np.full(len(held.keys), np.nan), np.full(len(held.keys), np.nan)
+    for fold, predictor in enumerate(kept):
+        test = held.part(fold)["test"]
+        part = held.inputs[test].bare()
+        value[test], spread[test] = predictor.mean_and_spread(predictor.raw(part), part)
+    every = np.arange(len(held.keys))
+    model = training.train_regressor(one.model, held.inputs, held.target, {"train": every}, options=dict(one.options), log_scale=held.task.log, seed=seed).predictor.members[0]
+    found = calibrated([model], held.inputs, every, every, held.keys, DESCRIPTOR, seed, (value, spread))
+    figures = {"rows": record["count"], **{k: {w: round(v[w], 5) for w in ("value", "low", "high")} for k, v in record["scores"].items()}}
+    known = {w: round(record["known"][w]["rows"] / record["count"], 3) for w in ("known", "edge", "unknown") if w in record["known"]}
+    return found, figures | {"in_90_percent_interval": round(record["calibration"]["coverage_interval_90%"], 3), "known": known, "interval_kind": found.conformal.kind,
+                             "how": "mean over the official folds; what ships learnt from all rows and is calibrated by what the folds' models say of rows that they have not seen"}
 
 
 def measured_beside(record: dict, held: TaskData, found: CalibratedPredictor, test: np.ndarray, seed: int) -> dict:
@@ -246,7 +268,8 @@ def write(name: str) -> None:
     folder, figures, task = RUNS / name / label, trained(name)[label], property_task(plan.task)
     target = SHIPPED / f"predictor_{name}"
     shutil.rmtree(target, ignore_errors=True)
-    CalibratedPredictor.load(folder / "predictor").save(target)
+    found, s = CalibratedPredictor.load(folder / "predictor"), {"source": task.data, "what": plan.what, "rows": figures["train_rows"]}
+    replace(found, members=tuple(replace(m, data={**m.data, **s}) for m in found.members)).save(target)
     others = {k: round(v["val"], 5) for k, v in trained(name).items()}
     card = write_card(
         target, what=f"predictor of the {plan.what}", unit=task.unit, made_by=f"python recipes/train_predictors.py train {name}; ... write {name}", credit=described(task)["credit"],
@@ -257,6 +280,19 @@ def write(name: str) -> None:
             if other == label:
                 record["shipped"] = f"predictor_{name}: this training is the predictor that ships"
             print(write_record(record, RECORDS))
+
+
+def write_table(page: Path) -> None:
+    """The table of all shipped predictors, between its marks on the page."""
+    rows = ["| name | wishes say | unit | model | data | rows | task of the board | error (95 % interval) | in the 90 % interval | CPU s |", "|---|---|---|---|---|---|---|---|---|---|"]
+    for r in described_predictors():
+        inside = "" if r["inside"] is None else f"{100 * r['inside']:.0f} %"
+        word = "MAE" if r["metric"] == "mae" else r["metric"].upper()
+        rows.append(f"| {r['name']} | {', '.join(r['wishes'])} | {r['unit']} | {r['model']}{' x ' + str(r['members']) if r['members'] > 1 else ''} | {r['data']} | {r['train_rows']:,} | {r['task']} | "
+                    f"{word} {r['value']:.4g} ({r['low']:.4g} to {r['high']:.4g}) | {inside} | {r['seconds']} |")
+    begin, end = "<!-- table of recipes/train_predictors.py -->", "<!-- end of the table -->"
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    page.write_text(before + begin + "\n" + "\n".join(rows) + "\n" + end + rest.partition(end)[2], encoding="utf-8")
 
 
 def write_starts(work: Path) -> None:
@@ -277,7 +313,7 @@ def write_starts(work: Path) -> None:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=["starts", "describe", "train", "compare", "write", "list"])
+    parser.add_argument("verb", choices=["starts", "describe", "train", "compare", "write", "table", "list"])
     parser.add_argument("names", nargs="*", default=list(PLANS))
     parser.add_argument("--candidate", choices=list(CANDIDATES), nargs="*", help="those of the plan by default")
     parser.add_argument("--budget", type=float, help="seconds of training of each candidate, that of the plan by default")
@@ -286,12 +322,15 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    regressors.read_table = remembered
+    regressors.read_table = training.read_table = remembered
     load_described()
     if unknown := set(args.names) - set(PLANS):
         parser.error(f"no plan for {', '.join(sorted(unknown))}; there are {', '.join(PLANS)}")
     if args.verb == "starts":
         write_starts(args.work)
+        return
+    if args.verb == "table":
+        write_table(Path("docs/howto/predictors.md"))
         return
     for name in args.names:
         plan = PLANS[name]

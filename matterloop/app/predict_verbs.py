@@ -12,22 +12,26 @@ import torch
 
 from ..base.errors import BadInput, MatterloopError, Missing
 from ..base.quantities import Quantity
+from ..campaign.predicted import above_hull
 from ..campaign.watch import Watch
 from ..crystal.compositions import Compositions
 from ..crystal.state import Crystals
 from ..learn.calibrated import LEVEL, CalibratedPredictor, Prediction
+from ..learn.shipped_predictors import ABOVE_HULL, predicted_properties, shipped_names, shipped_predictor
 from .train_table import FORMULAS, IDS, STRUCTURES, TABLES, column_named, frame_of
+
+TO_HULL = ("energy_above_hull", ABOVE_HULL)  # names under which the predicted formation energy is told as the distance to the shipped hull
 
 
 def predict(folder: str | Path, sources: Sequence[str | Path], *, structure: str = "", formula: str = "", identity: str = "", level: float = LEVEL, max_atoms: int = 500,
             fidelity: str = "", watch: Watch = Watch()) -> list[dict[str, Any]]:
     """One dict for every structure or formula, in the order given: value, uncertainty, interval, nearness; or an error with file, row and field.
 
-    folder   of a predictor that `train` wrote; sources: structure files, tables, folders of structure files, and for models of formulas also formulas
+    folder   of a predictor that `train` wrote, or the name of one that ships: band_gap, formation_energy, energy_above_hull (that of CHGNet), ...; sources: structure files, tables, folders of structure files, and for models of formulas also formulas
     fidelity of several that were learnt at once, the highest if empty. Values of a lower fidelity that the model wants are taken from tables with its column, and
              predicted elsewhere
     """
-    model = CalibratedPredictor.load(folder)
+    model = model_of(folder)
     watch.note(told_of(model, folder))
     inputs, names, errors = read_formulas(sources, formula, identity) if model.takes_compositions else read_structures(sources, structure, identity, max_atoms)
     rows: list[dict[str, Any]] = []
@@ -35,10 +39,24 @@ def predict(folder: str | Path, sources: Sequence[str | Path], *, structure: str
         inputs = with_low(model, with_fidelity(model, inputs, fidelity), names)
         watch.stage("predict", len(inputs))
         keep, said, refused = predicted(model, inputs, level, watch)
+        if keep and str(folder) in TO_HULL:
+            said = above_hull(said, inputs[keep])
         rows = [_row(model, names[i], inputs[i], said, k, level) for k, i in enumerate(keep)]
+        if str(folder) in TO_HULL:
+            rows = [r | {"target": "energy_above_hull"} for r in rows]
         errors += [{**names[i], "error": why} for i, why in refused.items()]
     found = sorted([*rows, *errors], key=lambda r: r.pop("_at"))
     return found
+
+
+def model_of(folder: str | Path) -> CalibratedPredictor:
+    """The predictor of a folder, or the shipped one of that name where there is no such folder. Errors as `CalibratedPredictor.load`."""
+    if not Path(folder).exists():
+        if str(folder) in TO_HULL:
+            return shipped_predictor(ABOVE_HULL)
+        if str(folder) in (*shipped_names(), *predicted_properties()):
+            return shipped_predictor(str(folder))
+    return CalibratedPredictor.load(folder)
 
 
 def with_fidelity(model: CalibratedPredictor, inputs, fidelity: str):

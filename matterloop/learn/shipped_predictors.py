@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..archive.shipped import list_shipped, path
+from ..archive.shipped import card, list_shipped, path
 from ..base.errors import Missing
 
 if TYPE_CHECKING:
@@ -40,3 +40,20 @@ def shipped_predictor(name: str) -> CalibratedPredictor:
     from .calibrated import CalibratedPredictor
 
     return CalibratedPredictor.load(path(PREFIX + own))
+
+
+def described_predictors() -> list[dict[str, Any]]:
+    """One dict for every shipped predictor, from its card: what it is, its task of the board and its figures on rows that neither trained nor calibrated it.
+
+    value, low, high  the task's metric with its 95 % interval; inside: share of the tested rows within their 90 % interval, None for classes
+    """
+    found = []
+    for name in shipped_names():
+        words = card(PREFIX + name)
+        measured, metric = words["measured"], words.get("metric") or ("auc" if "auc" in words["measured"] else "mae")
+        found.append({
+            "name": name, "wishes": list(WISHES.get(name, (name,))), "what": words["what"], "unit": words.get("unit", ""), "model": words["model"], "members": words["members"],
+            "data": words["data"], "train_rows": words["train_rows"], "calibration_rows": words["calibration_rows"], "task": words.get("task", ""), "metric": metric,
+            **{k: measured[metric][k] for k in ("value", "low", "high")}, "tested": measured["rows"], "inside": measured.get("in_90_percent_interval"), "seconds": words["cpu_seconds"],
+            "purpose": words.get("purpose", "")})
+    return found
