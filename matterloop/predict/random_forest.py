@@ -30,17 +30,20 @@ CARD = Card(
     summary="random forest, extra trees and their medians on descriptors",
     capabilities=("classes", "spread"),
     keeps=("rotation", "reflection", "translation", "permutation", "cell", "supercell"),
-    reference=7.507292153287696,
+    reference=7.512235371959226,
     small={"trees": 60},
     presets={
-        "extra_trees": {"splits": "random", "bootstrap": False},
+        "extra_trees": {"splits": "random", "bootstrap": False, "share": 1.0},
+        "all_columns": {"share": 1.0},
         "median": {"trees": 200, "splits": "random", "bootstrap": False, "share": 0.3, "least": 2, "read": "median", "features": "composition"},
         "composition": {"trees": 200, "splits": "random", "bootstrap": False, "share": 0.3, "features": "composition"},
-        "elements": {"splits": "random", "bootstrap": False, "features": "elements"},
-        "structure": {"features": "magpie+structure", "share": 0.33, "trees": 200},
+        "elements": {"splits": "random", "bootstrap": False, "share": 1.0, "features": "elements"},
+        "structure": {"features": "magpie+structure", "trees": 200},
     },
-    differs=("scikit-learn's forest of 500 trees, the base case of Matbench; Ward et al. took ensembles of reduced-error pruning trees of Weka",),
+    differs=("scikit-learn's forest of 500 trees; Ward et al. took ensembles of reduced-error pruning trees of Weka",
+             "a third of the columns is tried at every split, the base case of Matbench tries all (preset all_columns): three times as fast and no worse on formation energies and measured gaps"),
 )
+THIRD = 1 / 3  # of the columns
 WEIGHTS = 4_000_000  # rows times training rows whose weights are held at once
 
 
@@ -53,7 +56,8 @@ class RandomForest(Regressor):
     trees      how many
     splits     "best": of all thresholds of a column; "random": one at random per column (extra trees)
     bootstrap  whether each tree sees rows drawn with replacement
-    share      of columns tried at every split; None: all for numbers, the square root of their number for classes
+    share      of columns tried at every split; None: a third for numbers, the square root of their number for classes (T. Hastie, R. Tibshirani, J. Friedman,
+               The Elements of Statistical Learning, 2009, sec. 15.3)
     least      rows in a leaf, at least
     read       "mean" over trees, or "median" of the training labels weighted by shared leaves (numbers only)
     balanced   classes count alike whatever their numbers of rows
@@ -81,7 +85,7 @@ class RandomForest(Regressor):
         from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
 
         forms = (ExtraTreesClassifier, ExtraTreesRegressor) if self.splits == "random" else (RandomForestClassifier, RandomForestRegressor)
-        share = self.share if self.share is not None else "sqrt" if self.classes else 1.0
+        share = self.share if self.share is not None else "sqrt" if self.classes else THIRD
         more = {"class_weight": "balanced"} if self.classes and self.balanced else {}
         forest = forms[not self.classes](self.trees, min_samples_leaf=self.least, max_features=share, bootstrap=self.bootstrap,
                                          random_state=int(rng.integers(2**31 - 1)), n_jobs=torch.get_num_threads(), **more).fit(x, y.astype(int) if self.classes else y)
