@@ -55,7 +55,7 @@ VARIANTS = {  # name: what is trained, `start` or `teacher` from above; `crysxpp
 }
 TASKS = {"aflow_bulk_modulus": (100, 400, 1600)}
 EPOCHS = {100: 150, 400: 100, 1600: 40}
-PRETRAINED_EPOCHS = 10
+PRETRAINED_EPOCHS = 5
 SEEDS = (0, 1, 2)
 RESAMPLES = 2000
 
