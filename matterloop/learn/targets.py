@@ -104,7 +104,7 @@ class Predictor(nn.Module):
 
     encoder  offers `width`, `graph(crystals) -> Graph` and `forward(crystals, graph) -> Features`; where it has them, `offers`: which of "edge", "vector"
              and "tensor" its features hold, `head(rng, outputs) -> Module` (rows, width) -> (rows, outputs), the head of its paper, and `reads`: names of fields
-             of crystals that it looks at
+             of crystals that it looks at. A head that draws offers `errors(rows, truth, rng) -> (rows,)`, by which it learns
     targets  a vector or symmetric tensor needs an encoder that offers edges, vectors or tensors (BadInput)
     hidden   width of the heads, where the encoder has none of its own
     scale    {target: Scaling, or (mean, spread) in the target's unit, per atom where extensive}
@@ -150,9 +150,9 @@ class Predictor(nn.Module):
         graph = self.encoder.graph(crystals) if graph is None else graph
         return self.read(self.encoder(crystals, graph), crystals, graph)
 
-    def read(self, found: Features, crystals: Crystals, graph: Graph) -> dict[str, Tensor]:
-        """What `raw` gives, of features that are there already."""
-        raw = {t.name: self._read(t, found, crystals, graph) for t in self.targets}
+    def read(self, found: Features, crystals: Crystals, graph: Graph, learning: bool = False) -> dict[str, Tensor]:
+        """What `raw` gives, of features that are there already; while `learning`, of heads that draw what they see (crystals, width) instead of a number."""
+        raw = {t.name: self._read(t, found, crystals, graph, learning) for t in self.targets}
         for t in self.targets:
             if t.width:
                 raw[t.name], raw[f"{t.name} width"] = raw[t.name].unbind(-1)
@@ -176,7 +176,7 @@ class Predictor(nn.Module):
         raw = self.raw(crystals, graph)
         return {t.name: evidence(raw[f"{t.name} evidence"].to(torch.float64)) for t in self.targets if t.evidential}
 
-    def _read(self, target: Target, found: Features, crystals: Crystals, graph: Graph) -> Tensor:
+    def _read(self, target: Target, found: Features, crystals: Crystals, graph: Graph, learning: bool = False) -> Tensor:
         of_sites = target.per == "site" or target.extensive
         head = self.heads[target.name]
         if target.rank:
@@ -187,7 +187,11 @@ class Predictor(nn.Module):
             rows = found.whole if found.whole is not None else atom_mean(rows, crystals)
         elif rows is None and target.per == "site":
             raise BadInput(f"{target.name!r} is asked for every atom, and this encoder does not tell atoms apart", "Predictor")
-        elif rows is None:
+        if learning and hasattr(head, "errors"):
+            if of_sites:
+                raise BadInput(f"{target.name!r} belongs to atoms or adds over them; this head draws numbers of crystals", "Predictor")
+            return rows
+        if rows is None:
             return head(found.whole)[crystals.owner, 0]
         y = head(rows)
         return y if target.classes or target.width or target.evidential else y[:, 0]
@@ -198,19 +202,21 @@ class Predictor(nn.Module):
         error  "l1" absolute, "l2" squared, "huber" squared below KNEE and absolute above (P. J. Huber, Ann. Math. Statist. 35, 73 (1964))
         features  of the encoder for the batch, where they are there already
         An extensive target counts per atom; a target on a logarithm by its logarithm; vectors and tensors by their components. A target without any
-        label in the batch counts 0; `rng` is not used here. A target with a width counts by the logarithm of its likelihood: Laplace's for "l1", else normal
+        label in the batch counts 0; `rng` is for heads that draw (those with `errors` of their own). A target with a width counts by the logarithm of its likelihood: Laplace's for "l1", else normal
         (A. Kendall, Y. Gal, NeurIPS 2017, arXiv:1703.04977, eq. 8), sqrt(2) |x| / s + ln s or x^2 / 2 s^2 + ln s with the standard deviation s.
         An evidential one counts by `evidential_loss`, whatever the error.
         """
         crystals, graph = (batch.crystals, batch.graph) if isinstance(batch, Batch) else (batch, None)
-        raw = self.raw(crystals, graph) if features is None else self.read(features, crystals, graph)
-        found = self.errors(raw, crystals, error)
+        if features is None:
+            graph = self.encoder.graph(crystals) if graph is None else graph
+            features = self.encoder(crystals, graph)
+        found = self.errors(self.read(features, crystals, graph, learning=True), crystals, error, rng)
         parts = {n: self.weights[n] * total / count.clamp(min=1) for n, (total, count) in found.items()}
         if hasattr(self.encoder, "penalty"):
             parts["penalty"] = self.encoder.penalty()
         return sum(parts.values()), parts
 
-    def errors(self, raw: Mapping[str, Tensor], crystals: Crystals, error: str = "l1") -> dict[str, tuple[Tensor, Tensor]]:
+    def errors(self, raw: Mapping[str, Tensor], crystals: Crystals, error: str = "l1", rng: torch.Generator | None = None) -> dict[str, tuple[Tensor, Tensor]]:
         """{target: (sum of errors, number of known labels)} of what `raw` gave, as `loss` counts them."""
         if error not in ERRORS:
             raise Missing("error", error, ERRORS)
@@ -225,6 +231,10 @@ class Predictor(nn.Module):
                 if bool((labels[here] >= t.classes).any()):
                     raise BadInput(f"a label is {float(labels[here].max()):g}, classes are numbered 0 to {t.classes - 1}", f"target {t.name!r}")
                 found[t.name] = F.cross_entropy(guess[here], labels[here].long(), reduction="sum"), here.sum()
+                continue
+            if hasattr(head := self.heads[t.name], "errors") and guess.dim() == 2:
+                off = head.errors(guess[here], self.scale[t.name].apply(labels, t, crystals).to(guess.dtype)[here], rng)
+                found[t.name] = _ERROR[error](off, torch.zeros_like(off)), here.sum()
                 continue
             if t.extensive:
                 guess = atom_mean(guess, crystals)
