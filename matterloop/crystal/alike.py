@@ -43,7 +43,7 @@ def folded(crystals: Crystals, graph: Graph, mark: Tensor | None = None, length:
 
     mark    (edges,) whole numbers, not negative: edges of a crystal with different ones are never alike. What they tell must not depend on how the crystal lies
     length  (edges,) in Å if it is not that of the edges' vectors
-    also    (edges,) bool: edges that the graph keeps in any case, with a count of 0 where another stands for them; at atoms that stand for themselves
+    also    (edges,) bool: edges of atoms that stand for others which the graph keeps in any case, with a count of 0 where another stands for them
     """
     if length is None:
         length = graph.vectors(crystals.bare().to(torch.float64)).norm(dim=-1)
@@ -64,8 +64,8 @@ def folded(crystals: Crystals, graph: Graph, mark: Tensor | None = None, length:
     kept = own[place]
     data["length"], data["count"] = length.index_copy(0, kept, segment_mean(length[own], which, len(many))), torch.zeros_like(graph.senders).index_copy(0, kept, many)
     if also is not None:
-        kept = (also | (data["count"] > 0)).nonzero()[:, 0]
-    return Graph(graph.senders, graph.receivers, graph.shift, data, alike).pick(kept)
+        own = own[also[own] | (data["count"][own] > 0)]
+    return Graph(graph.senders, graph.receivers, graph.shift, data, alike).pick(kept if also is None else own)
 
 
 def multisets(which: Tensor, token: Tensor, size: int) -> Tensor:

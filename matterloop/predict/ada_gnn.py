@@ -15,12 +15,14 @@ from torch.nn import functional as F
 
 from ..base.registry import Card
 from ..base.seeds import torch_stream
+from ..crystal.alike import folded, multisets, nodes_of
 from ..crystal.graph import Graph, Within
 from ..crystal.segments import Bins
 from ..crystal.state import Crystals
 from ..layers.angles import beside
 from ..layers.elements import ElementLinear
-from ..layers.normal import BatchNorm
+from ..layers.gated_convolution import Messages, WeightedNorm
+from ..layers.merging import merged
 from ..layers.pair_linear import PairLinear
 from ..layers.parts import Gaussians, cosine_cutoff, perceptron
 from ..learn.targets import Features
@@ -40,6 +42,7 @@ CARD = Card(
         "written from the paper's abstract and a review's description of it: two radii, atoms and structure embedded apart, blocks, mean pooling; the "
         "equations and all settings are ours",
         "both radii end smoothly, so that the prediction does not jump",
+        "an atom or edge that symmetry repeats is computed once and counted as often as it occurs: the same numbers, less work",
     ),
 )
 
@@ -49,12 +52,13 @@ class Block(nn.Module):
 
     def __init__(self, rng: torch.Generator, width: int):
         super().__init__()
-        self.mix, self.norm = PairLinear(rng, width, width, 2 * width), BatchNorm(width)
+        self.mix, self.norm = PairLinear(rng, width, width, 2 * width), WeightedNorm(width)
 
-    def forward(self, x: Tensor, structure: Tensor, cutoff: Tensor, here: Bins, there: Bins) -> Tensor:
-        """x (atoms, width), structure (edges, width), cutoff (edges, 1)."""
-        gate, core = self.mix(x, structure, here, there).chunk(2, 1)
-        return x + self.norm.silu(here.sum(torch.sigmoid(gate) * F.silu(core) * cutoff))
+    def forward(self, x: Tensor, structure: Tensor, weight: Tensor, messages: Messages) -> Tensor:
+        """x (nodes, width), structure (edges, width), weight (edges, 1): cutoff times how often an edge counts."""
+        gate, core = self.mix(x, structure, messages.receivers, messages.senders).chunk(2, 1)
+        total = messages.receivers.sum(torch.sigmoid(gate) * F.silu(core) * weight)
+        return x + F.silu(self.norm(total, messages.node_share, messages.nodes))
 
 
 class ADAGNN(nn.Module):
@@ -68,26 +72,47 @@ class ADAGNN(nn.Module):
     def __init__(self, width: int = 128, blocks: int = 4, radius: float = 5.0, near: float = 3.5, lengths: int = 64, angles: int = 32, seed: int = 0):
         super().__init__()
         rng = torch_stream(seed, "ada_gnn")
-        self.width, self.radius, self.near, self.graph = width, radius, near, Within(radius)
+        self.width, self.radius, self.near, self.search = width, radius, near, Within(radius)
         self.embed, self.length, self.angle = ElementLinear(rng, width), Gaussians(0.0, radius, lengths), Gaussians(-1.0, 1.0, angles)
         self.structure = perceptron(rng, lengths + angles, width, width, activation=nn.SiLU, last=True)
         self.blocks = nn.ModuleList(Block(rng, width) for _ in range(blocks))
 
+    def graph(self, crystals: Crystals) -> Graph:
+        """Edges are alike where their lengths are and all their angles; the near ones of atoms that stand for others are kept in any case. Errors as `Within`."""
+        graph = self.search(crystals)
+        with torch.no_grad():
+            vector = graph.vectors(crystals.bare().to(torch.float64))
+            length, owner = vector.norm(dim=-1), graph.owner(crystals)
+            near = length < self.near
+            one, other, cosine = self._pairs(vector / length[:, None], near, graph)
+            kind = merged(cosine, owner[one])[1] * (len(graph) + 1) + merged(length, owner, 1e-5)[1][other]
+        return folded(crystals, graph, multisets(one, kind, len(graph)), also=near)
+
     def forward(self, crystals: Crystals, graph: Graph) -> Features:
         """Features in the dtype of the weights; lengths and angles are taken in the dtype of the crystals."""
-        here, there = Bins(graph.receivers, crystals.atoms), Bins(graph.senders, crystals.atoms)
         step = graph.vectors(crystals)
-        length = step.norm(dim=-1)
-        x = self.embed(crystals.species)
-        structure = self.structure(torch.cat([self.length(length.to(x.dtype)), self._angles(step / length[:, None], length, graph, x.dtype)], 1))
-        cutoff = cosine_cutoff(length, self.radius).to(x.dtype)[:, None]
+        length, own = step.norm(dim=-1), (graph.edge["count"] > 0).nonzero()[:, 0]
+        edges = graph.pick(own)
+        nodes = nodes_of(edges, crystals.atoms)
+        x = self.embed(crystals.species[nodes.first])
+        messages = Messages(nodes, edges.edge["count"], x.dtype)
+        angles = self._angles(step / length[:, None], length, graph, x.dtype)[own]
+        structure = self.structure(torch.cat([self.length(length[own].to(x.dtype)), angles], 1))
+        weight = cosine_cutoff(length[own], self.radius).to(x.dtype)[:, None] * messages.times
         for block in self.blocks:
-            x = block(x, structure, cutoff, here, there)
-        return Features(x)
+            x = block(x, structure, weight, messages)
+        return Features(x[nodes.of_atom])
 
     def _angles(self, unit: Tensor, length: Tensor, graph: Graph, dtype: torch.dtype) -> Tensor:
-        """(edges, angles) which angles an edge has with the near edges of its centre, and how many."""
-        one, other = beside(graph, (length < self.near).nonzero()[:, 0])
-        cosine = (unit.index_select(0, one) * unit.index_select(0, other)).sum(-1)
+        """(edges, angles) which angles an edge has with the near edges of its centre, and how many; 0 for edges that do not count."""
+        one, other, cosine = self._pairs(unit, length < self.near, graph)
         weight = cosine_cutoff(length, self.near).index_select(0, other)
         return Bins(one, len(graph)).sum(self.angle(cosine.to(dtype)) * weight.to(dtype)[:, None])
+
+    def _pairs(self, unit: Tensor, near: Tensor, graph: Graph) -> tuple[Tensor, Tensor, Tensor]:
+        """Edges that count, near edges with the same centre, and cosines between them, (angles,) each."""
+        one, other = beside(graph, near.nonzero()[:, 0])
+        if "count" in graph.edge:
+            counts = (graph.edge["count"][one] > 0).nonzero()[:, 0]
+            one, other = one[counts], other[counts]
+        return one, other, (unit.index_select(0, one) * unit.index_select(0, other)).sum(-1)

@@ -48,7 +48,7 @@ CARD = Card(
         "reflection": "the frame is right-handed, so that a crystal and its mirror image are told apart, as the paper wants",
         "smooth": "the graph of the paper ends at the 25th neighbour, and its frame is of the three shortest vectors: predictions jump where either changes",
     },
-    presets={"three": {"blocks": 3}, "narrow": {"width": 128}, "light": {"width": 64, "blocks": 2, "neighbours": 12, "bins": 64}},
+    presets={"three": {"blocks": 3}, "narrow": {"width": 128}, "light": {"width": 64, "blocks": 2, "neighbours": 12}},
     reference=-174.87996667636074,
     small={"width": 16, "blocks": 2, "neighbours": 12, "bins": 32},
     differs=(

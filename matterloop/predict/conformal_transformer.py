@@ -20,10 +20,12 @@ from ..base.elements import MAX_Z
 from ..base.registry import Card
 from ..base.seeds import torch_stream
 from ..crystal.alike import nodes_of
+from ..crystal.edge_orbits import orbits
 from ..crystal.graph import Graph
 from ..crystal.segments import Bins
 from ..crystal.state import Crystals
 from ..layers.image_attention import ImageAttention, Images, WithinAndSelf
+from ..layers.merging import merged
 from ..layers.parts import Gaussians, cosine_cutoff, embedding, linear
 from ..learn.targets import Features
 
@@ -44,6 +46,7 @@ CARD = Card(
         "the map is made anew from the metric of each neighbourhood; whether the paper minimises its energy in training could not be found out, here it is a feature",
         "the graph holds all images within a radius under a smooth end, so that it does not depend on the cell and predictions are smooth",
         "far atoms are reached by attention to periodic images with weights that decay as Gaussians, the layer of Crystalformer",
+        "an atom or edge that the space group repeats is computed once and counted as often as it occurs, with what has a direction turned: the same numbers, less work",
     ),
 )
 
@@ -60,14 +63,16 @@ class Block(nn.Module):
         self.attention = ImageAttention(rng, width, heads, functions, 0.5, 1.0, 0.5 / sigma**2)
         self.inward, self.outward = linear(rng, width, 2 * width), linear(rng, 2 * width, width)
 
-    def forward(self, x: Tensor, bins: Tensor, cut: Tensor, square: Tensor, here: Bins, there: Bins, images: Images) -> Tensor:
-        """bins (edges, functions), cut (edges, 1), `square` (edges, 6): xx, yy, zz, and yz, xz, xy times sqrt 2, of directions."""
-        moved = (self.near(bins) * there.take(self.moved(x)) * cut).square()
-        metric = here.sum((moved[..., None] * square[:, None]).flatten(1)).unflatten(1, (-1, 6))  # products of rows are those of matrices
+    def forward(self, x: Tensor, kinds: Bins, cut: Tensor, weight: Tensor, square: Tensor, every: Tensor, here: Bins, there: Bins, images: Images) -> Tensor:
+        """`kinds` bins of the edges by their length among those of `images`, cut (edges, 1), weight (edges, 1) cut times how often an edge counts, `square`
+        (edges, 6): xx, yy, zz, and yz, xz, xy times sqrt 2, of directions, `every` (edges, 6) their sums over the edges that each stands for.
+        """
+        moved = (kinds.take(self.near(images.radial)) * there.take(self.moved(x)) * cut).square()
+        metric = here.sum((moved[..., None] * every[:, None]).flatten(1)).unflatten(1, (-1, 6))  # products of rows are those of matrices
         trace = metric[..., :3].sum(-1)
         flat = metric.square().sum(-1) - trace.square() / 3
         stretch = 3 * (here.take(metric.flatten(1)).view(len(square), -1, 6) * square[:, None]).sum(-1) / (1 + here.take(trace))
-        message = self.filter(bins) * there.take(self.sent(x)) * torch.sigmoid(self.stretch(stretch)) * cut
+        message = kinds.take(self.filter(images.radial)) * there.take(self.sent(x)) * torch.sigmoid(self.stretch(stretch)) * weight
         x = x + self.received(F.silu(here.sum(message))) + self.energy(torch.cat([trace / 2, flat / (1 + trace).square()], 1))
         x = x + self.attention(x, images)
         return x + self.outward(F.gelu(self.inward(x)))
@@ -86,22 +91,38 @@ class ConformalTransformer(nn.Module):
     def __init__(self, width: int = 128, blocks: int = 3, heads: int = 4, channels: int = 16, functions: int = 48, radius: float = 6.0, seed: int = 0):
         super().__init__()
         rng = torch_stream(seed, "conformal_transformer")
-        self.width, self.radius, self.graph = width, radius, WithinAndSelf(radius)
+        self.width, self.radius, self.search = width, radius, WithinAndSelf(radius)
         self.embed = embedding(rng, MAX_Z + 1, width)
         self.expand = Gaussians(0.0, radius, functions)
         self.blocks = nn.ModuleList(Block(rng, width, heads, channels, functions, radius / 5) for _ in range(blocks))
 
+    def graph(self, crystals: Crystals) -> Graph:
+        """One edge of every orbit with `every` (edges, 6), see `Block`; all edges where slopes are wanted. Errors as `Within`."""
+        graph = self.search(crystals)
+        if crystals.frac.requires_grad or crystals.cell.requires_grad:
+            return graph
+        found = orbits(crystals, graph)
+        return found.graph(graph, every=found.sum(squares(graph.vectors(crystals.bare().to(torch.float64)))))
+
     def forward(self, crystals: Crystals, graph: Graph) -> Features:
         """Features in the dtype of the weights; lengths are taken in the dtype of the crystals."""
-        dtype, vector = self.embed.weight.dtype, graph.vectors(crystals)
+        dtype, vector, nodes = self.embed.weight.dtype, graph.vectors(crystals), nodes_of(graph, crystals.atoms)
         length = vector.norm(dim=-1)
-        cut, bins = cosine_cutoff(length, self.radius).to(dtype), self.expand(length.to(dtype))
-        images = Images(crystals.owner, nodes_of(graph, crystals.atoms), length.to(dtype), cut, bins, torch.arange(len(bins), device=bins.device))
+        cut = cosine_cutoff(length, self.radius).to(dtype)
+        weight = cut * graph.edge.get("count", torch.ones_like(graph.senders))
+        kinds, kind = merged(length, graph.owner(crystals))
+        images = Images(crystals.owner[nodes.first], nodes, length.to(dtype), weight, self.expand(kinds.to(dtype)), kind)
         other = (length > 0).nonzero()[:, 0]  # an atom has no direction to itself
-        unit = vector[other] / length[other, None]
-        square = torch.cat([unit.square(), 2**0.5 * unit[:, [1, 0, 0]] * unit[:, [2, 2, 1]]], 1).to(dtype)
-        here, there = Bins(graph.receivers[other], crystals.atoms), Bins(graph.senders[other], crystals.atoms)
-        x, bins, cut = self.embed(crystals.species), bins[other], cut[other, None]
+        square = squares(vector[other])
+        every = graph.edge["every"][other] if "every" in graph.edge else square
+        here, there = (Bins(ends[other], len(nodes)) for ends in (nodes.receivers, nodes.senders))
+        x, kinds = self.embed(crystals.species[nodes.first]), Bins(kind[other], len(kinds))
         for block in self.blocks:
-            x = block(x, bins, cut, square, here, there, images)
-        return Features(x)
+            x = block(x, kinds, cut[other, None], weight[other, None], square.to(dtype), every.to(dtype), here, there, images)
+        return Features(x[nodes.of_atom])
+
+
+def squares(vector: Tensor) -> Tensor:
+    """(edges, 6) of vectors (edges, 3): products xx, yy, zz, and yz, xz, xy times sqrt 2, of their directions; 0 without a direction."""
+    unit = vector / vector.norm(dim=-1, keepdim=True).clamp(min=1e-30)
+    return torch.cat([unit.square(), 2**0.5 * unit[:, [1, 0, 0]] * unit[:, [2, 2, 1]]], 1)

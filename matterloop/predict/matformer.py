@@ -45,7 +45,7 @@ CARD = Card(
     keeps=("rotation", "reflection", "translation", "permutation", "cell", "supercell"),
     waives={"smooth": "the graph of the paper ends at the twelfth neighbour: an image that enters or leaves makes the prediction jump"},
     reference=-96.63783882614578,
-    presets={"light": {"width": 64, "blocks": 3, "heads": 1, "bins": 64}},
+    presets={"light": {"width": 64, "blocks": 3, "heads": 1}},
     small={"width": 16, "blocks": 2, "heads": 2, "bins": 32},
     differs=(
         "a, b, c are the Niggli-reduced vectors of the primitive lattice, whose lengths are the same for every cell of the crystal; the paper takes those of the cell "

@@ -47,7 +47,7 @@ CARD = Card(
         "smooth": "a ReLU ends every layer, as in the paper: the prediction is continuous, its slope jumps where one closes",
         "far_atoms": "all atoms of a structure are joined by edges whose messages do not end with distance, as the paper intends",
     },
-    presets={"light": {"width": 64, "bins": 32}},
+    presets={"light": {"width": 64, "functions": 256}},
     small={"width": 16, "layers": 2, "bins": 16, "radius": 4.5},
     differs=(
         "sums go over the primitive lattice, and of all copies of an atom only one sends, so that a supercell is told like its crystal; the paper takes the cell "
@@ -95,22 +95,25 @@ class Convolution(nn.Module):
 class PotNet(nn.Module):
     """Encoder: (atoms, width) features.
 
-    width       features of an atom and an edge, and Gaussians of a neighbour
+    width       features of an atom and an edge
     layers      convolutions
     bins        multiquadrics of a sum of potentials
     potentials  factors of the sums of 1 / r, 1 / r^6 and exp(-decay r);  decay in 1/Å
     radius      of neighbours in Å
+    functions   Gaussians of a neighbour, as many as `width` if absent
     symprec     distance in Å within which atoms count as copies of each other
     seed        of the first weights
     """
 
     def __init__(self, width: int = 256, layers: int = 3, bins: int = 64, potentials: tuple[float, float, float] = (-0.801, -0.074, 0.145), decay: float = 3.0,
-                 radius: float = 5.0, symprec: float = 0.01, seed: int = 0):
+                 radius: float = 5.0, functions: int | None = None, symprec: float = 0.01, seed: int = 0):
         super().__init__()
         rng = torch_stream(seed, "potnet")
         self.width, self.potentials, self.decay, self.radius, self.symprec = width, tuple(potentials), decay, radius, symprec
         self.embed = embedding(rng, MAX_Z + 1, width)
-        self.near = nn.Sequential(Gaussians(LOW, HIGH, width, ((width - 1) / (HIGH - LOW)) ** 2), perceptron(rng, width, width, activation=nn.SiLU, last=True))
+        functions = width if functions is None else functions
+        near = Gaussians(LOW, HIGH, functions, ((functions - 1) / (HIGH - LOW)) ** 2)
+        self.near = nn.Sequential(near, perceptron(rng, functions, width, activation=nn.SiLU, last=True))
         self.far = nn.Sequential(Multiquadrics(bins), perceptron(rng, bins, width, activation=nn.Softplus, last=True))
         self.norm = WeightedNorm(width)
         self.layers = nn.ModuleList(Convolution(rng, width) for _ in range(layers))

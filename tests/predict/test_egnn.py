@@ -35,7 +35,7 @@ def test_features_and_steps_are_those_of_the_equations():
     with torch.no_grad():
         for layer in model.layers[:-1]:
             layer.move[-1].weight.mul_(1000)  # so that atoms move by about 0.1 Å
-        found, moved = model.walk(crystal, model.graph(crystal))
+        found, moved = model.walk(crystal, model.search(crystal))
         features, steps = by_hand(model, crystal)
     torch.testing.assert_close(found.site, features)
     torch.testing.assert_close(moved, steps)
@@ -44,7 +44,7 @@ def test_features_and_steps_are_those_of_the_equations():
 
 def test_atoms_move_with_the_crystal_and_images_move_alike():
     model, crystal, turn = small(), ex.low_symmetry(), -ex.rotation()
-    steps = lambda c: model.walk(c, model.graph(c))[1].detach()
+    steps = lambda c: model.walk(c, model.search(c))[1].detach()
     torch.testing.assert_close(steps(crystal.rotated(turn)), steps(crystal) @ turn.T)
     torch.testing.assert_close(steps(crystal.recelled(torch.tensor(ex.SKEW))), steps(crystal))
     torch.testing.assert_close(steps(crystal.repeated(2, 1, 1)), steps(crystal).repeat_interleave(2, 0))
@@ -53,7 +53,7 @@ def test_atoms_move_with_the_crystal_and_images_move_alike():
 def test_moving_atoms_can_be_switched_off():
     model = EGNN(width=6, layers=3, radius=4.0, moves=False).double()
     crystal = ex.low_symmetry()
-    assert float(model.walk(crystal, model.graph(crystal))[1].abs().max()) == 0
+    assert float(model.walk(crystal, model.search(crystal))[1].abs().max()) == 0
 
 
 def test_the_default_has_the_settings_of_the_paper():
