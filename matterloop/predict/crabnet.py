@@ -43,6 +43,7 @@ CARD = Card(
         "shares are encoded as they are; the public code rounds them to 1 part in 5000",
         "keys have no bias: a softmax does not feel it; the three factors s are plain factors as in later versions of the public code, powers of two in the paper's",
         "the residual network is shared by all targets, its last map is not",
+        "first weights of the last map are a tenth of Glorot's, so that its gate begins half open; the code takes torch's own",
     ),
 )
 
