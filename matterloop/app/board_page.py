@@ -178,6 +178,7 @@ def markdown(boards: Sequence[TaskBoard], odd: Sequence[str] = (), folder: str =
                 paid = [e for e in good if e.role != "baseline"]
                 lines += [f"### {title}", "", *_rows(_accuracy_head(b), [_accuracy_row(b, e) for e in good]), ""]
                 lines += [*_rows(COST_HEAD, [_cost_row(e) for e in paid]), ""] if paid else []
+            lines += [f"{e.name} ships: {e.shipped}.\n" for e in good if e.shipped]
             if title.startswith("Learnt"):
                 lines += [f"- {e.name}: {e.more_data}" for e in good] + ([""] if good else [])
         lines += _notes(b)
@@ -223,6 +224,7 @@ def page(boards: Sequence[TaskBoard], odd: Sequence[str] = ()) -> str:
                 parts.append(f'<h3>{escape(title)}</h3><div class="card scroll">{_table(_accuracy_head(b), [_accuracy_row(b, e) for e in good], classes)}</div>')
                 if paid := [(e, kind) for e, kind in zip(good, classes, strict=True) if e.role != "baseline"]:
                     parts.append(f'<div class="card scroll">{_table(COST_HEAD, [_cost_row(e) for e, _ in paid], [kind for _, kind in paid])}</div>')
+            parts += [f"<p>{escape(e.name)} ships: {escape(e.shipped)}.</p>" for e in good if e.shipped]
             if title.startswith("Learnt"):
                 parts += [f'<p><b>{escape(e.name)}</b>: {escape(e.more_data)}</p>' for e in good]
         if b.failed:

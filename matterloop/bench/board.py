@@ -69,6 +69,7 @@ class Entry:
     software: str
     date: str
     commit: str
+    shipped: str = ""
 
     @property
     def name(self) -> str:
@@ -169,7 +170,8 @@ def _entry(task: PropertyTask, runs: Sequence[Mapping[str, Any]], base: Mapping[
         tuple(sorted(r["seed"] for r in good)), spread, _difference(middle, base), shown.get("scores", {}),
         costs, shown.get("calibration", {}), shown.get("known", {}), one["budget_seconds"], one["members"], shown.get("epochs"), len(one["folds"]) == one["folds_of"], len(one["folds"]),
         shown.get("count", 0), tuple(r["failed"] for r in runs if r["failed"] is not None), tuple(dict.fromkeys(r["command"] for r in runs if r["command"])),
-        _course(shown.get("course") or ()), _machine(one["hardware"]), _software(one.get("versions", {})), max(r["date"] for r in runs), str(shown.get("revision", {}).get("commit", ""))[:12])
+        _course(shown.get("course") or ()), _machine(one["hardware"]), _software(one.get("versions", {})), max(r["date"] for r in runs), str(shown.get("revision", {}).get("commit", ""))[:12],
+        next((str(r["shipped"]) for r in runs if r.get("shipped")), ""))
 
 
 def _machine(hardware: Mapping[str, Any]) -> str:
