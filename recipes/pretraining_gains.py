@@ -179,7 +179,7 @@ def write(work: Path, record: Path, figure: Path) -> None:
         new.write_text(learning_gain(entries, units) + "\n", encoding="utf-8")
     for e in entries:
         told = e.get("against_scratch")
-        print(e["task"], e["rows"], e["variant"], f"{e['mae']:.3f}", f"{told['change']:+.1%} ({told['low']:+.1%} to {told['high']:+.1%})" if told else "", f"seeds {len(e['seeds'])}")
+        print(f"| {e['rows']:,} | {e['variant']} | {e['mae']:.2f} | " + (f"{told['change']:+.1%} ({told['low']:+.1%} to {told['high']:+.1%})" if told else "") + f" | {len(e['seeds'])} |")
 
 
 def main() -> None:

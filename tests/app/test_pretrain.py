@@ -114,3 +114,14 @@ def _start_of_task(tmp_path):
     held = load_task("perov5_heat")
     rows = held.part(0)["train"][:40]
     return learn("pretrain_gnn", "schnet", held.inputs, rows, options=SMALL, recipe={"epochs": 1}, data={"training_rows_of": held.split.data}).save(tmp_path / "start")
+
+
+def test_a_gain_is_drawn_green_where_its_interval_is_below_zero():
+    from matterloop.app.figures.learning_gain import learning_gain
+
+    base = [{"task": "t", "rows": 100, "variant": "scratch", "mae": 30.0}]
+    entry = lambda name, low, high: {"task": "t", "rows": 100, "variant": name, "mae": 25.0, "against_scratch": {"change": (low + high) / 2, "low": low, "high": high}}
+    drawn = learning_gain([*base, entry("better", -0.2, -0.1), entry("same", -0.1, 0.1), entry("worse & worse", 0.1, 0.2)], {"t": "GPa"})
+    dots = [g for g in drawn.split("<g>") if "<title>" in g]
+    assert [("#0b7a75" in d, "#c4622d" in d) for d in dots] == [(True, False), (False, False), (False, True)]
+    assert "better, 100 rows: -15.0% (-20.0% to -10.0%)" in drawn and "worse &amp; worse" in drawn and "30 with 100 rows, GPa" in drawn
