@@ -61,6 +61,8 @@ def test_built_in_parts_lie_on_shelves_and_bring_what_they_build():
 
 UNDER = {"sevennet": "mattersim", "ecomformer": "comformer", "screened": "wyckoff_transformer", "crystal_nn": "atomic_fingerprints", "composition_statistics": "magpie", "structure_statistics": "atomic_fingerprints", "elastic_net": "random_forest", "gradient_boosting": "random_forest", "stacking": "random_forest"}  # a part with a file of its own -> the entry of the catalogue that lists it among others
 
+BELOW = {"m3gnet": "predict"}  # a network without its potential stands in a lower room than the entry of the catalogue
+
 
 def test_names_are_ids_of_the_catalogue_in_its_room():
     systems = {s["id"]: s["room"] for s in shipped.read_json("systems")}
@@ -68,7 +70,7 @@ def test_names_are_ids_of_the_catalogue_in_its_room():
     for name, entry in built_in().items():
         name = UNDER.get(name, name)
         assert name in systems, f"{name} is no id of the catalogue"
-        assert entry.module.split(".")[1] == systems[name], f"{name} stands in {entry.module}, the catalogue puts it into {systems[name]}"
+        assert entry.module.split(".")[1] in (systems[name], BELOW.get(name)), f"{name} stands in {entry.module}, the catalogue puts it into {systems[name]}"
 
 
 def test_a_file_without_a_card_is_no_part(written):
