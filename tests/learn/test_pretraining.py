@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from matterloop.base.errors import BadInput, Missing
+from matterloop.base.registry import built_in
 from matterloop.bench import examples as ex
 from matterloop.learn.data import Batches, Samples
 from matterloop.learn.fit import Recipe, fit
@@ -142,9 +143,10 @@ def test_a_student_comes_nearer_to_its_teacher(kept):
         Distilled(predictor(), 8, 1.5)
 
 
-def test_a_teacher_may_be_another_encoder_than_the_student(kept):
-    found = train("egnn", with_volume(), GOAL, {"train": range(16), "val": range(16, 24)}, options={"width": 8, "layers": 1, "radius": 4.0}, teacher=kept, share=0.3,
-                  recipe={"epochs": 2, "size": 16}, calibrate=False)
+@pytest.mark.parametrize("student", ["egnn", "cgcnn", "alignn", "matformer"])
+def test_a_teacher_may_be_another_encoder_than_the_student(student, kept):
+    small = dict(built_in()[student].card.small)
+    found = train(student, with_volume(), GOAL, {"train": range(16), "val": range(16, 24)}, options=small, teacher=kept, share=0.3, recipe={"epochs": 2, "size": 16}, calibrate=False)
     data = found.predictor.members[0].data
     assert data["teacher"]["encoder"] == "schnet" and data["share_of_teacher"] == 0.3
     assert "teacher" in found.courses[0].history[0]["parts"]
