@@ -11,6 +11,7 @@ import torch
 from ..base.errors import BadInput
 from ..base.registry import Card
 from ..base.seeds import torch_stream
+from ..base.units import GPA_PER_EV_PER_A3
 from ..crystal.state import Crystals
 from ..potential.lennard_jones import LennardJones
 from . import examples as ex
@@ -19,13 +20,14 @@ from .comparing import Check, Part, near, own_randomness, require, untouched
 CAPABILITIES = {
     "relaxes": "called with (crystals, oracle) it minimises their energies", "pressure": "takes the option `pressure`", "keeps_symmetry": "takes the option `keep_symmetry`",
     "energy_above_hull": "built from phases it gives energy_above(compositions, energies)", "formation_energy": "gives formation energies",
-    "decomposition": "names what a crystal would decompose into", "plot_data": "gives the data of phase diagrams"}
+    "decomposition": "names what a crystal would decompose into", "plot_data": "gives the data of phase diagrams",
+    "elastic_tensor": "called with (crystals, oracle) it gives their elastic tensors"}
 TOLD = ("permutation", "supercell")  # retellings of compositions and energies
 
 
 def invariances(card: Card) -> tuple[str, ...]:
     """All of them where geometries are measured, those that composition knows for a hull."""
-    return ex.INVARIANCES if "relaxes" in card.capabilities else TOLD
+    return ex.INVARIANCES if {"relaxes", "elastic_tensor"} & set(card.capabilities) else TOLD
 
 
 def checks(part: Part) -> Iterator[Check]:
@@ -34,6 +36,8 @@ def checks(part: Part) -> Iterator[Check]:
         subject, names = Relaxing(part), ["answers", "batching", "one_atom", "inputs_untouched", "repeatable", "lowers_energy", "explosions"]
         names += ["pressure"] if part.can("pressure") else []
         names += ["keeps_symmetry"] if part.can("keeps_symmetry") else []
+    elif part.can("elastic_tensor"):
+        subject, names = Straining(part), ["answers", "batching", "one_atom", "inputs_untouched", "repeatable", "turns", "forbidden", "hopeless"]
     else:
         subject, names = Hulling(part), ["answers", "batching", "repeatable", "schemes", "missing_elements"]
         names += ["decomposition"] if part.can("decomposition") else []
@@ -139,6 +143,93 @@ class Relaxing:
         found = self.run(start, steps=60, keep_symmetry=True)
         groups = [s.number for s in analyse(found.crystals.bare(), 0.001)]
         require(groups == [225, 225], f"space groups {groups} after a relaxation that keeps them, wanted 225")
+
+
+class Straining:
+    """Elastic tensors under test, of close packings of a pair potential."""
+
+    def __init__(self, part: Part):
+        self.part, self.tolerance = part, part.card.tolerance
+        self.oracle = LennardJones(epsilon=0.15, sigma=2.45, cutoff=5.0, ending="smooth")  # it ends between two shells, so that curvatures do not jump
+
+    @staticmethod
+    def crystals() -> Crystals:
+        """Cubic close packing of one element, layers of two, and the first two shaken."""
+        packed = torch.tensor([[0.0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]], dtype=torch.float64)
+        cell = 3.79 * torch.eye(3, dtype=torch.float64)
+        sound = Crystals.join([Crystals.of(packed, [18] * 4, cell), Crystals.of(packed, [11, 17, 17, 11], cell)])
+        rng = torch_stream(0, "shaken")
+        jolt, strain = 0.02 * torch.randn(8, 3, generator=rng, dtype=torch.float64), 0.02 * torch.randn(2, 3, 3, generator=rng, dtype=torch.float64)
+        return Crystals.join([sound, sound.put(frac=sound.frac + jolt, cell=sound.cell @ (torch.eye(3, dtype=torch.float64) + (strain + strain.mT) / 2))])
+
+    def run(self, crystals: Crystals):
+        return self.part.build(**self.part.card.small)(crystals, self.oracle)
+
+    @cached_property
+    def found(self):
+        return self.run(self.crystals())
+
+    def numbers(self, found) -> torch.Tensor:
+        for i, one in enumerate(found):
+            require(not one.failed, f"crystal {i} has no tensor: {one.reason}")
+        return torch.stack([torch.as_tensor([*one.tensor.eigenvalues, one.tensor.bulk_hill, one.tensor.shear_hill], dtype=torch.float64) for one in found])
+
+    def invariant(self, name: str) -> None:
+        """What does not depend on axes: eigenvalues and mean moduli."""
+        near(self.numbers(self.found), self.numbers(self.run(ex.RETELLINGS[name](self.crystals()))), f"eigenvalues and moduli under {name}", self.tolerance)
+
+    def answers(self) -> None:
+        """The bulk modulus is the curvature of the energy over volume, and the tensor is symmetric and positive."""
+        one = self.found[0]
+        require(len(self.found) == len(self.crystals()), f"{len(self.found)} answers for {len(self.crystals())} crystals")
+        rest, h = one.relaxed, 2e-3
+        volume = float(rest.volume[0])
+        energy = [float(self.oracle.label(rest.put(cell=rest.cell * (1 + x) ** (1 / 3)).bare()).energy[0]) for x in (-h, 0.0, h)]
+        curvature = (energy[0] - 2 * energy[1] + energy[2]) / h**2 / volume * GPA_PER_EV_PER_A3
+        near(curvature, one.tensor.bulk_hill, "bulk modulus against the curvature of the energy in GPa", 1e-3)
+        for x in self.found:
+            require(bool(np.allclose(x.tensor.stiffness, x.tensor.stiffness.T, atol=1e-6)), "a stiffness is not symmetric")
+            require(x.tensor.stable, f"close packing is called unstable: eigenvalues {x.tensor.eigenvalues}")
+
+    def batching(self) -> None:
+        near(self.numbers(self.found), torch.cat([self.numbers(self.run(c)) for c in self.crystals()]), "tensors of a batch against one by one", self.tolerance)
+
+    def one_atom(self) -> None:
+        """The primitive cell of close packing gives what the cubic cell of four atoms gives."""
+        cell = 1.895 * torch.tensor([[0.0, 1, 1], [1, 0, 1], [1, 1, 0]], dtype=torch.float64)
+        near(self.numbers(self.found)[:1], self.numbers(self.run(Crystals.of([[0.0, 0, 0]], [18], cell))), "tensor of the cell of one atom", self.tolerance)
+
+    def inputs_untouched(self) -> None:
+        crystals = self.crystals()
+        with untouched(crystals):
+            self.run(crystals)
+
+    def repeatable(self) -> None:
+        with own_randomness():
+            again = self.numbers(self.run(self.crystals()))
+        near(self.numbers(self.found), again, "tensors twice", 0)
+
+    def turns(self) -> None:
+        """The stiffness of a turned crystal is the turned stiffness."""
+        turn = ex.rotation()
+        other = self.run(self.crystals().rotated(turn))
+        for a, b in zip(self.found, other, strict=True):
+            near(a.tensor.rotated(turn.numpy()).stiffness, b.tensor.stiffness, "stiffness of a turned crystal in GPa", 10 * self.tolerance)
+
+    def forbidden(self) -> None:
+        """Constants that cubic symmetry forbids are zero, those that it makes equal are."""
+        c = self.found[0].tensor.stiffness
+        off = [c[i, j] for i in range(6) for j in range(3, 6) if i != j]
+        require(max(map(abs, off)) < 1e-6 * c[0, 0], f"a constant that symmetry forbids is {max(map(abs, off)):.3g} GPa")
+        near([c[0, 0], c[0, 1], c[3, 3]], [c[2, 2], c[1, 2], c[5, 5]], "constants that symmetry makes equal", 1e-6)
+
+    def hopeless(self) -> None:
+        """Two atoms on one place are reported with a reason; the others have their tensors."""
+        good = self.crystals()[:1]
+        bad = good.put(frac=good.frac[[0, 0, 2, 3]])
+        found = self.run(Crystals.join([good, bad]))
+        require(found[1].failed and bool(found[1].reason), "overlapping atoms have a tensor, wanted a failure with a reason")
+        near(self.numbers(self.found)[:1], self.numbers([found[0]]), "tensor beside a crystal that fails", self.tolerance)
 
 
 class Hulling:

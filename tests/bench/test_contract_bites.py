@@ -39,6 +39,7 @@ from matterloop.predict.wren import Wren
 from matterloop.represent.wyckoff_gene import WyckoffGene
 
 from .planted import SHIFTS, part
+from .planted_elasticity import BUGS as ELASTICITY, SOUND as ELASTIC
 from .planted_explanations import BUGS as EXPLANATION
 from .planted_explanations import SOUND as EXPLAIN
 from .planted_pretraining import BUGS as PRETRAINING
@@ -634,7 +635,7 @@ FULL_SET = {  # a card that claims every capability of its kind -> its bugs
     "generator": (part("generator", lambda **o: Trained(), (*HONOURS, "trained")), GENERATOR),
     "generator by noise": (part("generator", lambda **o: noisy(1.0), (*HONOURS, "process")), GENERATOR),
     "generator that learns": (part("search", lambda **o: Generator(learns=True), (*HONOURS, "learns")), GENERATOR),
-    "relaxation": (relaxing(), RELAXING), "hull": (hulling(), HULLING), "judge": (judge(), JUDGE),
+    "relaxation": (relaxing(), RELAXING), "elasticity": (ELASTIC, ELASTICITY), "hull": (hulling(), HULLING), "judge": (judge(), JUDGE),
     "judge of batches": (part("judge", lambda **o: Judge(Sun()), ("unique", "novel")), JUDGE),
     "loop": (loop(), LOOP), "task": (task(), TASK), "source": (source(), SOURCE), "regressor": (FOREST, REGRESSOR), "explanation": (EXPLAIN, EXPLANATION),
     "pretraining": (PRETRAIN, PRETRAINING), "pretraining with labels": (SUPERVISED, PRETRAINING)}
@@ -645,7 +646,7 @@ def run(planted, name):
 
 
 BUGS = [pytest.param(planted, name, id=f"{kind}-{name}") for kind, bugs in
-        (("encoder", ENCODER), ("encoder of compositions", SET_BUGS), ("encoder of symmetry", GENE_BUGS), ("potential", POTENTIAL), ("descriptor", DESCRIPTOR), ("generator", GENERATOR), ("relaxation", RELAXING), ("hull", HULLING),
+        (("encoder", ENCODER), ("encoder of compositions", SET_BUGS), ("encoder of symmetry", GENE_BUGS), ("potential", POTENTIAL), ("descriptor", DESCRIPTOR), ("generator", GENERATOR), ("relaxation", RELAXING), ("elasticity", ELASTICITY), ("hull", HULLING),
          ("judge", JUDGE), ("loop", LOOP), ("task", TASK), ("source", SOURCE), ("regressor", REGRESSOR), ("explanation", EXPLANATION), ("pretraining", PRETRAINING)) for name, planted in bugs.items()]
 SOUND = [pytest.param(sound, check.name, id=f"{kind}-{check.name}", marks=[pytest.mark.slow] if check.name == "overfits" and "learns" in kind else [])
          for kind, (sound, _) in FULL_SET.items() for check in checks(sound) if check.name != "reference" or "learns" not in kind]
