@@ -35,8 +35,10 @@ from matterloop.learn.training import train
 SIZES = (50, 200, 800, 0)  # labels of the high fidelity, 0: all
 PBE_ROWS = 5000
 PASSES, REPEATED = 8, 0.25  # passes through PBE rows; labels are repeated until they are this share of the rows of `levels`
-STEPS, LEAST, MOST = 450, 12, 120  # steps of training on labels, and bounds of epochs
+STEPS, LEAST, MOST = 300, 8, 100  # steps of training on labels, and bounds of epochs
+BATCH = 128  # rows of a step where there are many
 OUT, RECORD = Path("runs/fidelity"), Path("benchmarks/records/fidelity_gains.json")
+FIGURE, SHOWN = Path("docs/fidelity_gains.svg"), ("alone", "levels", "transfer", "minus, PBE known", "input, PBE known")
 MODELS = {"formulas": ("crabnet", {"features": 64, "inner": 128, "out": (128, 64), "blocks": 2}), "structures": ("cgcnn", {"width": 48})}
 GOAL, LOW = Target("gap", "eV"), Target("low", "eV")
 
@@ -104,17 +106,17 @@ def with_values(inputs, **fields):
     return inputs.with_fields(whole={k: torch.as_tensor(np.asarray(v)) for k, v in fields.items()}, quantities={k: Quantity(unit="eV") for k in fields})
 
 
-def fold_errors(kind: str, world: World, fold: int, sizes=SIZES) -> dict[str, np.ndarray]:
-    """{"size/arm": (tested rows,) absolute errors} of one fold."""
+def fold_errors(kind: str, world: World, fold: int, sizes=SIZES):
+    """{"size/arm": (tested rows,) absolute errors} of one fold, size by size."""
     model, options = MODELS[kind]
     rng = numpy_stream(fold, "fidelity", kind)
     tested = np.flatnonzero(world.fold == fold)
     order = rng.permutation(np.flatnonzero(~np.isin(world.formula, world.formula[tested])))
     held = rng.permutation(np.flatnonzero(~np.isin(world.low_formula, world.formula[tested])))
-    test, truth, errors = world.high[tested], world.labels[tested], {}
+    test, truth = world.high[tested], world.labels[tested]
     fast = {"rate": 2e-3, "averaging": "ema", "decay": 0.99, "keep": "last"}
 
-    def trained(inputs, target, epochs, model=model, options=options, start=None, size=64, **more):
+    def trained(inputs, target, epochs, model=model, options=options, start=None, size=BATCH, **more):
         return train(model, inputs, target, {"train": range(len(inputs))}, options=options, recipe={**fast, "epochs": epochs, "size": size, **more}, seed=fold,
                      calibrate=False, start=start).predictor
 
@@ -126,6 +128,7 @@ def fold_errors(kind: str, world: World, fold: int, sizes=SIZES) -> dict[str, np
     for n in sizes:
         rows = order[:n] if n else order
         inputs, y, pbe = world.high[rows], world.labels[rows], beside(rows)
+        errors: dict[str, np.ndarray] = {}
         size = 16 if len(rows) < 400 else 64
         epochs = int(np.clip(STEPS * size / len(rows), LEAST, MOST))
         begin = time.perf_counter()
@@ -145,7 +148,7 @@ def fold_errors(kind: str, world: World, fold: int, sizes=SIZES) -> dict[str, np
         put("levels", say(trained(both, GOAL, PASSES, "multi_fidelity", {**wrapped, "levels": ("pbe", "high")}), test))
         print(kind, "fold", fold, "labels", len(rows), {k.partition("/")[2]: round(float(v.mean()), 3) for k, v in errors.items() if k.startswith(f"{n}/")}, f"{time.perf_counter() - begin:.0f} s", flush=True)
         errors[f"{n}/rows"] = np.array([len(rows), len(held), again])
-    return errors
+        yield n, errors
 
 
 def run(kind: str, folds: list[int], sizes) -> None:
@@ -153,7 +156,8 @@ def run(kind: str, folds: list[int], sizes) -> None:
     world = {"formulas": of_formulas, "structures": of_structures}[kind]()
     OUT.mkdir(parents=True, exist_ok=True)
     for fold in folds:
-        np.savez(OUT / f"{kind}_{fold}.npz", **fold_errors(kind, world, fold, sizes))
+        for n, errors in fold_errors(kind, world, fold, sizes):
+            np.savez(OUT / f"{kind}_{fold}_{n}.npz", **errors)
 
 
 def interval(values: np.ndarray, rng: np.random.Generator) -> list[float]:
@@ -166,10 +170,9 @@ def write() -> None:
     """Pool the folds that were run; differences to `alone` are paired row by row."""
     cases = []
     for kind in MODELS:
-        files = sorted(OUT.glob(f"{kind}_*.npz"))
-        found = [dict(np.load(f)) for f in files]
-        for n in SIZES if found else ():
-            if not all(f"{n}/rows" in f for f in found):
+        for n in SIZES:
+            found = [dict(np.load(f)) for f in sorted(OUT.glob(f"{kind}_*_{n}.npz"))]
+            if not found:
                 continue
             rows = np.mean([f[f"{n}/rows"] for f in found], axis=0)
             alone = np.concatenate([f[f"{n}/alone"] for f in found])
@@ -180,7 +183,18 @@ def write() -> None:
                               "mae": interval(errors, rng), "less_than_alone": interval(alone - errors, rng), "per_fold": [round(float(f[f"{n}/{arm}"].mean()), 4) for f in found]})
     RECORD.write_text(json.dumps({"record": "matterloop-fidelity-gains-1", "unit": "eV", "models": {k: [m, {n: list(v) if isinstance(v, tuple) else v for n, v in o.items()}] for k, (m, o) in MODELS.items()},
                                   "interval": "95 % percentile bootstrap over tested rows of all folds; differences are paired", "cases": cases}, indent=1) + "\n")
+    for kind in {c["kind"] for c in cases}:
+        FIGURE.with_name(f"{FIGURE.stem}_{kind}.svg").write_text(drawn([c for c in cases if c["kind"] == kind]) + "\n")
     print(f"{len(cases)} cases written to {RECORD}")
+
+
+def drawn(cases: list[dict]) -> str:
+    """Errors of the arms over numbers of labels, the lower gap of tested rows known where an arm asks for it."""
+    from matterloop.app.figures.curves import curves
+
+    point = lambda c: (float(np.log10(c["labels"])), *c["mae"])
+    series = [(arm, [point(c) for c in sorted((c for c in cases if c["arm"] == arm), key=lambda c: c["labels"])]) for arm in SHOWN]
+    return curves([s for s in series if s[1]], "log10 of the number of labels", "mean absolute error, eV", width=700.0)
 
 
 if __name__ == "__main__":
