@@ -41,6 +41,8 @@ STARTS = {  # name: how it is pre-trained
     "crysgnn": {"method": "crysgnn"},
     "masking+labels": {"method": "pretrain_gnn", "settings": {"targets": list(MP20)}, "start": "masking", "labels": True},
     "labels": {"method": "pretrain_gnn", "settings": {"targets": list(MP20)}, "labels": True},
+    "ct_uae": {"method": "ct_uae", "settings": {"targets": list(MP20)}, "labels": True, "model": "crystal_transformer:small", "epochs": 10, "rows": "train"},
+    "crysdiff": {"method": "crysdiff", "epochs": 3, "rows": "train"},
 }
 VARIANTS = {  # name: what is trained, `start` or `teacher` from above; `crysxpp` with its presets says what goes over
     "scratch": {},
@@ -52,9 +54,16 @@ VARIANTS = {  # name: what is trained, `start` or `teacher` from above; `crysxpp
     "crysxpp:whole": {"start": "crysxpp", "settings": {"embedding": True}, "model": "cgcnn:selector"},
     "crysgnn, fine-tuned": {"start": "crysgnn"},
     "crysgnn, teacher": {"teacher": "crysgnn"},
+    "ct_uae": {"start": "ct_uae", "options": {"elements": 64}},
+    "ct_uae, learnt on": {"start": "ct_uae", "settings": {"frozen": False}, "options": {"elements": 64}},
+    "vectors drawn, learnt": {"options": {"elements": 64}},
+    "crysdiff": {"start": "crysdiff"},
+    "crysdiff, number diffused": {"start": "crysdiff", "model": "property_diffusion", "options": {"encoder": "cgcnn"}},
+    "number diffused": {"model": "property_diffusion", "options": {"encoder": "cgcnn"}},
 }
-TASKS = {"aflow_bulk_modulus": (100, 400, 1600)}
-EPOCHS = {100: 150, 400: 100, 1600: 40}
+TASKS = {"aflow_bulk_modulus": (100, 400, 1600), MP20[0]: (400, 6400)}
+ONLY = {MP20[0]: ("scratch", "ct_uae", "ct_uae, learnt on", "vectors drawn, learnt")}  # variants of a task, all others where absent
+EPOCHS = {100: 150, 400: 100, 1600: 40, 6400: 15}
 PRETRAINED_EPOCHS = 5
 SEEDS = (0, 1, 2)
 RESAMPLES = 2000
@@ -79,9 +88,10 @@ def prepare(work: Path, names: list[str]) -> None:
         inputs = structures() if inputs is None else inputs
         folder.mkdir(parents=True, exist_ok=True)
         begin = time.perf_counter()
-        found = pretrain(plan["method"], MODEL, inputs, settings=plan.get("settings"), recipe={"epochs": PRETRAINED_EPOCHS}, checkpoint=folder / "state.safetensors",
+        rows = load_task(MP20[0]).part(0)["train"] if plan.get("rows") == "train" else None
+        found = pretrain(plan["method"], plan.get("model", MODEL), inputs, rows, settings=plan.get("settings"), recipe={"epochs": plan.get("epochs", PRETRAINED_EPOCHS)}, checkpoint=folder / "state.safetensors",
                          start=Pretrained.load(work / "starts" / plan["start"]) if "start" in plan else None,
-                         data={"source": "mp20_biternary_val_test", "files": "val and test", "labels": list(MP20) if plan.get("labels") else []},
+                         data={"source": "mp20_biternary_val_test", "files": "val and test" if rows is None else "training rows of the tasks", "labels": list(MP20) if plan.get("labels") else []},
                          log=lambda e, name=name: print(name, {k: e[k] for k in ("event", "epoch", "loss") if k in e}, flush=True) if e["event"] == "epoch" else None)
         if found.complete:
             found.save(folder)
@@ -107,7 +117,7 @@ def measure(work: Path, variants: list[str], minutes: float, seeds: list[int], s
         held = None
         for seed in seeds:
             for size in sizes or own:
-                for name in variants:
+                for name in (v for v in variants if v in ONLY.get(task, variants)):
                     if key(task, size, seed, name) in done or time.monotonic() > end:
                         continue
                     held = held or load_task(task)
@@ -127,7 +137,7 @@ def one(work: Path, held, size: int, seed: int, plan: dict, recipe: dict) -> dic
             found = Pretrained.load(work / "starts" / plan[kind])
             given[kind] = Pretrained(**{**found.__dict__, "settings": {**found.settings, **plan.get("settings", {})}})
     begin = time.perf_counter()
-    made = train(plan.get("model", MODEL), held.inputs, held.target, drawn, recipe={"epochs": EPOCHS[size], **recipe, **plan.get("recipe", {})}, seed=seed, calibrate=False, **given)
+    made = train(plan.get("model", MODEL), held.inputs, held.target, drawn, options=plan.get("options"), recipe={"epochs": EPOCHS[size], **recipe, **plan.get("recipe", {})}, seed=seed, calibrate=False, **given)
     seconds, member = time.perf_counter() - begin, made.predictor.members[0]
     test = held.inputs[part["test"]].bare()
     off = member.predict(test)[held.target.name].numpy() - held.labels[part["test"]]
