@@ -14,6 +14,7 @@ import typer
 
 from ..base.errors import MatterloopError
 from .bench_verbs import bench_app
+from .board_cli import register as register_board
 from .explain_cli import register as register_explain
 from .potential_verbs import potential_app
 from .train_cli import register
@@ -24,7 +25,8 @@ data_app = typer.Typer(help="Data sets: which are known, where they lie, how to 
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 app.add_typer(potential_app, name="potentials")
-register(app, bench_app)
+register(app)
+register_board(bench_app)
 register_explain(app)
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON object per result on standard output")]

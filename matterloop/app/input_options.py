@@ -1,7 +1,8 @@
-"""Options that the commands on tables, files and folders of crystals share, and what `--skip-bad` does with rows that could not be used."""
+"""Options that several commands on models and data share, `--set NAME=VALUE` as a dict, and what `--skip-bad` does with rows that could not be used."""
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,24 @@ Formula = Annotated[str, typer.Option(help="column of formulas, found by its nam
 Identity = Annotated[str, typer.Option("--id", help="column that names the rows (in a folder with a table: the files)")]
 MaxAtoms = Annotated[int, typer.Option("--max-atoms", min=1, help="most atoms of one structure")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="inputs that cannot be used are told but are no failure")]
+Options = Annotated[list[str] | None, typer.Option("--set", help="option of the model, NAME=VALUE; may be repeated")]
+
+
+def options_of(given: list[str] | None, where: str = "--set") -> dict[str, Any]:
+    """{name: value} of NAME=VALUE words; values are numbers, true, false, lists in brackets, or text. BadInput where there is no equals sign."""
+    from ..base.errors import BadInput
+
+    out: dict[str, Any] = {}
+    for word in given or ():
+        name, equals, value = word.partition("=")
+        if not equals or not name.strip():
+            raise BadInput(f"{word!r} is not NAME=VALUE", where)
+        try:
+            held = json.loads(value)
+        except ValueError:
+            held = value
+        out[name.strip()] = tuple(held) if isinstance(held, list) else held
+    return out
 
 
 def usable(rows: list[dict[str, Any]], skip_bad: bool) -> list[dict[str, Any]]:

@@ -41,7 +41,7 @@ def pretrain(
     from .cli import plain, say
     from .pretrain_verbs import pretrain as run
     from .progress import watching
-    from .train_cli import options_of
+    from .input_options import options_of
 
     with watching() as watch:
         found = run(method, model, sources, out=out, epochs=epochs, minutes=minutes, targets=target or (), start=start, options=options_of(set_), settings=options_of(method_set, "--method-set"),
