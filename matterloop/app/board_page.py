@@ -28,9 +28,9 @@ th{font-weight:600;color:var(--faint)}td.n,th.n{text-align:right;font-variant-nu
 """
 RULES = (
     "Base case: the entry in italics; differences from it are of mean absolute errors on the same test rows, both resampled together. Intervals are 95 % percentile bootstraps over test rows; "
-    "with several seeds the value is the median and the interval is widened by the range of the seeds. Tasks are not averaged. Rates were measured one run at a time on the "
-    "machine named below the table; forward, backward and training rates are of batches whose graphs were searched before, inference includes the search. "
-    "Seconds to the goal: training until the early-stopping rows first met it.")
+    "with several seeds the value is the median and the interval is widened by the range of the seeds. Tasks are not averaged. Rates were measured on the machine named below "
+    "the table; `pace` is how many seconds a fixed calculation took there at the end of the run, more where the machine had other work. Forward, backward and training rates are of batches whose graphs were searched before, inference includes the search. "
+    "Seconds to the goal: training until the early-stopping rows first met it. Parameters of a classical model: the numbers of its state.")
 
 
 def write_page(boards: Sequence[TaskBoard], path: str | Path, odd: Sequence[str] = ()) -> list[Path]:
@@ -91,7 +91,8 @@ def _axis(b: TaskBoard) -> str:
 
 
 def _word(metric: str) -> str:
-    return {"mae": "mean absolute error", "auc_of_labels": "AUC of hard labels", "auc": "AUC", "mad_mae": "MAD:MAE", "r2": "R2", "rmse": "RMSE", "median_error": "median error"}.get(metric, metric)
+    return {"mae": "mean absolute error", "auc_of_labels": "AUC of hard labels", "auc": "AUC", "mad_mae": "MAD:MAE", "r2": "R2", "rmse": "RMSE", "median_error": "median error",
+            "balanced_accuracy": "balanced accuracy", "f1": "F1"}.get(metric, f"share within {metric[4:]}" if metric.startswith("ewt_") else metric)
 
 
 # cells
@@ -125,20 +126,27 @@ def _cost_row(e: Entry) -> list[str]:
     rate = lambda key: number(round(c[key]) if c.get(key, 0) >= 100 else c.get(key), 3)
     return [e.name, number(int(c["parameters"])) if "parameters" in c else "–", number(e.epochs), number(c.get("seconds_per_epoch"), 3), rate("forward_per_second"), rate("backward_per_second"),
             rate("training_per_second"), rate("inference_per_second"), number(1000 * c["latency_seconds"], 3) if "latency_seconds" in c else "–", number(c.get("training_seconds"), 3),
-            number(c.get("time_to_goal"), 3), number(c.get("peak_memory_mib"), 4), number(e.budget_seconds)]
+            number(c.get("time_to_goal"), 3), number(c.get("peak_memory_mib"), 4), number(e.budget_seconds), number(c.get("pace_seconds"), 2)]
 
 
 def _accuracy_head(b: TaskBoard) -> list[str]:
     return ["model", _axis(b), "95 % interval", "against base", *(_word(m) for m in b.task.also), "90 % intervals hold", "seed"]
 
 
-COST_HEAD = ["model", "parameters", "epochs", "s per epoch", "forward/s", "backward/s", "training/s", "inference/s", "ms for one", "training s", "s to goal", "peak MiB", "budget s per fold"]
+COST_HEAD = ["model", "parameters", "epochs", "s per epoch", "forward/s", "backward/s", "training/s", "inference/s", "ms for one", "training s", "s to goal", "peak MiB", "budget s per fold", "pace"]
+
+
+def _split(word: str) -> str:
+    """How rows are split, in words."""
+    kind, _, value = word.partition(":")
+    return {"tail": f"the last {value} rows of the training file stop the training", "share": f"{value} of the training file, drawn at random, stops the training",
+            "matbench": "official five folds, a tenth of whose training rows stops the training", "time": f"split by {value}: oldest rows train, newest are tested"}.get(kind, f"split {word}")
 
 
 def _facts(b: TaskBoard) -> list[str]:
     """Sentences below the title of a task."""
     t, some = b.task, (*b.entries, *b.more)
-    out = [f"{t.title}. Target `{t.column}` of `{t.data}`, {max((e.count for e in some), default=0):,} test rows, split {t.split}" + (f", goal {t.goal:g} {t.unit}." if t.goal else ".")]
+    out = [f"{t.title}. Target `{t.column}` of `{t.data}`, {max((e.count for e in some), default=0):,} test rows; {_split(t.split)}" + (f", goal {t.goal:g} {t.unit}." if t.goal else ".")]
     out.append(t.note)
     out.append(f"Base case: {b.base.name}, {number(b.base.value)} {b.base.unit}." if b.base else f"The base cases ({', '.join(t.baselines)}) have not been run.")
     far = [e.name for e in some if e.value is not None and e.whole and e not in _drawn(b)]
@@ -176,8 +184,8 @@ def markdown(boards: Sequence[TaskBoard], odd: Sequence[str] = (), folder: str =
             good = [e for e in some if e.value is not None]
             if good:
                 paid = [e for e in good if e.role != "baseline"]
-                lines += [f"### {title}", "", *_rows(_accuracy_head(b), [_accuracy_row(b, e) for e in good]), ""]
-                lines += [*_rows(COST_HEAD, [_cost_row(e) for e in paid]), ""] if paid else []
+                lines += [f"### {title}", "", *_rows(_accuracy_head(b), [_slanted(_accuracy_row(b, e), b, e) for e in good]), ""]
+                lines += [*_rows(COST_HEAD, [_slanted(_cost_row(e), b, e) for e in paid]), ""] if paid else []
             lines += [f"{e.name} ships: {e.shipped}.\n" for e in good if e.shipped]
             if title.startswith("Learnt"):
                 lines += [f"- {e.name}: {e.more_data}" for e in good] + ([""] if good else [])
@@ -185,6 +193,11 @@ def markdown(boards: Sequence[TaskBoard], odd: Sequence[str] = (), folder: str =
     if odd:
         lines += ["## Files that are no records", "", *(f"- {x}" for x in odd), ""]
     return "\n".join(lines)
+
+
+def _slanted(row: list[str], b: TaskBoard, e: Entry) -> list[str]:
+    """The row with the name of the base case in italics."""
+    return [f"*{row[0]}*", *row[1:]] if b.base is not None and e is b.base else row
 
 
 def measured_on(b: TaskBoard) -> list[str]:
@@ -197,7 +210,7 @@ def _notes(b: TaskBoard) -> list[str]:
     lines = []
     if b.failed:
         lines += ["### Failed", "", *(f"- {e.name}: {why}" for e in b.failed for why in dict.fromkeys(e.failures)), ""]
-    lines += [f"Measured on: {x}." for x in measured_on(b)] + [""]
+    lines += ["Measured on:", "", *(f"- {x}" for x in measured_on(b)), ""]
     commands = [f"    {c}" for e in some for c in e.commands]
     return lines + (["Commands:", "", *dict.fromkeys(commands), ""] if commands else [])
 

@@ -164,6 +164,9 @@ def _entry(task: PropertyTask, runs: Sequence[Mapping[str, Any]], base: Mapping[
         held = [r[key] for r in good if r.get(key) is not None]
         if held:
             costs[key] = statistics.median(held)
+    pace = [r["hardware"]["pace_seconds"] for r in good if r["hardware"].get("pace_seconds")]
+    if pace:
+        costs["pace_seconds"] = statistics.median(pace)
     shown = middle or one
     return Entry(
         task.name, one["model"], task.metric, one["unit"], value, interval, _label(one), one["role"], one["more_data"], len(good),
@@ -176,8 +179,13 @@ def _entry(task: PropertyTask, runs: Sequence[Mapping[str, Any]], base: Mapping[
 
 def _machine(hardware: Mapping[str, Any]) -> str:
     gpu = "" if hardware.get("gpu", "none") == "none" else f", {hardware['gpu']}"
-    return (f"{hardware.get('processor', '?')}, {hardware.get('cores', '?')} cores, {hardware.get('torch_threads', '?')} threads of torch, {hardware.get('memory_gib', '?')} GiB, "
+    return (f"{hardware.get('processor', '?')}, {_many(hardware, 'cores', 'core')}, {_many(hardware, 'torch_threads', 'thread')} of torch, {hardware.get('memory_gib', '?')} GiB, "
             f"{hardware.get('system', '?')}{gpu}")
+
+
+def _many(hardware: Mapping[str, Any], key: str, word: str) -> str:
+    count = hardware.get(key, "?")
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _software(versions: Mapping[str, str]) -> str:

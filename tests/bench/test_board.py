@@ -144,6 +144,7 @@ def test_pages_hold_every_entry_and_nothing_from_elsewhere(records, tmp_path):
     assert any("<script>alert" in w for w in tags.words)
     for name in ("random_forest (trees-20)", "mean", "needs structures", "saw the test rows", "matterloop bench run planted roost"):
         assert name in text and name in html
+    assert "| *mean* | " in text and '<tr class="base">' in html
     assert all(line.count("|") > 5 for line in text.splitlines() if line.startswith("| "))
     written = write_board(boards, tmp_path)
     assert {p.name for p in written} >= {"board.md", "board.html", "board.json", "matbench_steels_ranking.svg"} and all(p.exists() for p in written)
@@ -160,6 +161,7 @@ def test_an_entry_says_its_seeds_software_and_course(records):
     seconds, errors = zip(*e.course, strict=True)
     assert len(e.course) == 2 and seconds[1] == pytest.approx(sum(r["seconds"] for r in records["network"]["course"]), abs=0.01)
     assert errors == tuple(r["score"] for r in records["network"]["course"])
+    assert e.costs["pace_seconds"] > 0
     assert "0, 7" in markdown([b]) and e.software in markdown([b]) and e.software in page([b])
 
 
