@@ -149,7 +149,7 @@ class IComFormer(nn.Module):
         """Edges are alike where their lengths are and all their angles to the frames; those along the frames of a crystal's first atom are kept in any case."""
         graph = self.search(crystals)
         with torch.no_grad():
-            _, at, row, place, weight, _, kind = cosines(crystals.bare().to(torch.float64), graph, torch.arange(len(graph), device=graph.senders.device))
+            _, at, row, place, weight, _, kind = cosines(crystals.bare().to(torch.float64), graph, torch.arange(len(graph), device=graph.senders.device), 1e-6)
             mark = multisets(row, (kind * 3 + place % 3) * 2**20 + (1e6 * weight).round().long(), len(graph))
         return folded(crystals, graph, mark, also=torch.zeros_like(graph.senders, dtype=torch.bool).index_fill(0, at, True))
 
@@ -187,10 +187,10 @@ class IComFormer(nn.Module):
         return frame, self.cosine[1](angle), edge, graph.owner(crystals)[own[edge]] * 3 + key % 3
 
 
-def cosines(crystals: Crystals, graph: Graph, own: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def cosines(crystals: Crystals, graph: Graph, own: Tensor, slack: float = 1e-8) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Of the edges `own` to the frames, as edges of a crystal's first atom show them: (crystals, 3) lengths of the frames' vectors, 0 where there is none; those
     edges; then for every row, an edge of `own` with one of them: its place in `own`, that of the vector (crystal's number times 3 plus 0, 1 or 2), the share
-    of frames with the vector there; different cosines, and (rows,) which is each row's.
+    of frames with the vector there; cosines that differ by more than `slack`, and (rows,) which is each row's.
     """
     owner = graph.owner(crystals)
     vector = graph.vectors(crystals)
@@ -205,5 +205,5 @@ def cosines(crystals: Crystals, graph: Graph, own: Tensor) -> tuple[Tensor, Tens
     mine = owner[own]
     row, used = torch.arange(len(own), device=own.device).repeat_interleave(many[mine]), runs(offsets_of(many)[:-1][mine], many[mine])
     unit = vector / length[:, None]
-    cosine, kind = merged((unit[own[row]] * unit[at[used]]).sum(-1).clamp(-1, 1), mine[row])  # directions that symmetry makes equal are expanded once
+    cosine, kind = merged((unit[own[row]] * unit[at[used]]).sum(-1).clamp(-1, 1), mine[row], slack)  # directions that symmetry makes equal are expanded once
     return frame.view(-1, 3), at, row, place[used], weight[used], cosine, kind

@@ -22,10 +22,13 @@ from ..base.elements import MAX_Z
 from ..base.errors import BadInput
 from ..base.registry import Card
 from ..base.seeds import torch_stream
-from ..crystal.graph import Graph, Within
+from ..crystal.alike import nodes_of
+from ..crystal.edge_orbits import orbits
+from ..crystal.graph import Graph
 from ..crystal.segments import Bins
 from ..crystal.state import Crystals
 from ..layers.gated_vectors import GatedVectors
+from ..layers.image_attention import WithinAndSelf
 from ..layers.parts import cosine_cutoff, embedding, linear
 from ..learn.targets import Features
 
@@ -46,6 +49,7 @@ CARD = Card(
         "lengths of vectors in the output are sqrt(|v|^2 + 1e-6) - 1e-3, smooth where a site's symmetry makes a vector vanish",
         "the second output block gives features and no vectors; the last map to one number is the head of the predictor",
         "the output has as many features as the layers, there half as many in its first block",
+        "an atom or edge that the space group repeats is computed once and counted as often as it occurs, with what has a direction turned: the same numbers, less work",
     ),
 )
 
@@ -76,17 +80,19 @@ class Attention(nn.Module):
         self.out = linear(rng, width, outs * width)
         self.vector = None if first else linear(rng, width, 3 * width, bias=False)
 
-    def forward(self, x: Tensor, vec: Tensor, bins: Tensor, cutoff: Tensor, unit: Tensor, here: Bins, there: Bins) -> tuple[Tensor, Tensor]:
-        """x (atoms, width), vec (atoms, 3, width), bins (edges, bins), cutoff (edges, 1), unit vectors times cutoff (edges, 3, 1) to neighbours: what to
-        add to x and vec.
+    def forward(self, x: Tensor, vec: Tensor, bins: Tensor, weight: Tensor, unit: Tensor, turn: Tensor | None, here: Bins, there: Bins) -> tuple[Tensor, Tensor]:
+        """x (nodes, width), vec (nodes, 3, width), bins (edges, bins), weight (edges, 1) cutoff times how often an edge counts, and summed over the edges that one
+        stands for and times the cutoff: unit vectors to neighbours (edges, 3, 1), turns of neighbours' vectors (edges, 3, 3). None: one edge each, no turns.
+        What to add to x and vec.
         """
         x, width, shape = self.norm(x), self.width, (len(bins), self.heads, -1)
         product = here.take(self.query(x)) * there.take(self.key(x)) * F.silu(self.key_filter(bins))
-        share = F.silu(product.view(shape).sum(-1)) * cutoff
+        share = F.silu(product.view(shape).sum(-1)) * weight
         s = (there.take(self.value(x)) * F.silu(self.value_filter(bins))).split(width, 1)
         turned = s[-1][:, None] * unit
         if not self.first:
-            turned = torch.addcmul(turned, (s[1] * cutoff)[:, None], there.take(vec.flatten(1)).view(-1, 3, width))
+            theirs = there.take(vec.flatten(1)).view(-1, 3, width)
+            turned = torch.addcmul(turned, s[1][:, None], theirs * weight[..., None] if turn is None else torch.bmm(turn, theirs))
         y, w = here.sum((s[0].reshape(shape) * share[..., None]).flatten(1)), here.sum(turned.flatten(1))
         w = w.view(-1, 3, width)
         if self.first:
@@ -113,7 +119,7 @@ class EquivariantTransformer(nn.Module):
         if width % heads or layers < 1:
             raise BadInput(f"{width} features for {heads} heads, in {layers} layers; wanted a multiple, and at least one layer", "equivariant_transformer")
         rng = torch_stream(seed, "equivariant_transformer")
-        self.width, self.radius, self.graph = width, radius, Within(radius)
+        self.width, self.radius, self.search = width, radius, WithinAndSelf(radius)
         self.embed, self.embed_neighbour = embedding(rng, MAX_Z + 1, width), embedding(rng, MAX_Z + 1, width)
         self.expand = ExpNormal(bins, radius)
         self.filter, self.combine = linear(rng, bins, width), linear(rng, 2 * width, width)
@@ -121,22 +127,51 @@ class EquivariantTransformer(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.outer, self.inner = GatedVectors(rng, width, width), GatedVectors(rng, width, width, vectors=False)
 
+    def graph(self, crystals: Crystals) -> Graph:
+        """One edge of every orbit with the sums of its directions `unit` (edges, 3) and of the turns `turn` (edges, 3, 3) of its senders from the atoms that stand
+        for them. Every atom has an edge from the one that stands for it, with its own turn, which counts 0 times between different atoms. All edges, itself
+        among them, where slopes are wanted. Errors as `Within`.
+        """
+        graph = self.search(crystals)
+        if crystals.frac.requires_grad or crystals.cell.requires_grad:
+            return graph
+        found = orbits(crystals, graph)
+        short = found.graph(graph, unit=found.sum(units(graph.vectors(crystals.bare().to(torch.float64)))), turn=found.sum(found.turn[graph.senders]))
+        rest = (found.alike != torch.arange(crystals.atoms, device=found.alike.device)).nonzero()[:, 0]
+        empty = {"count": rest.new_zeros(len(rest)), "unit": found.turn.new_zeros(len(rest), 3), "turn": found.turn[rest]}
+        order = torch.argsort(torch.cat([short.receivers, rest]), stable=True)
+        both = Graph(torch.cat([short.senders, found.alike[rest]]), torch.cat([short.receivers, rest]), torch.cat([short.shift, short.shift.new_zeros(len(rest), 3)]),
+                     {name: torch.cat([short.edge[name], empty[name]]) for name in empty}, found.alike)
+        return both.pick(order)
+
     def forward(self, crystals: Crystals, graph: Graph) -> Features:
         """Features in the dtype of the weights; vectors are taken in the dtype of the crystals. An atom attends to itself too, at distance 0."""
-        n, vectors = crystals.atoms, graph.vectors(crystals)
-        length = vectors.norm(dim=-1)
-        unit = torch.cat([vectors / length[:, None], vectors.new_zeros(n, 3)]).to(self.norm.weight.dtype)[..., None]
-        length = torch.cat([length, length.new_zeros(n)]).to(unit)
-        cutoff = cosine_cutoff(length, self.radius)[:, None]
-        unit = unit * cutoff[..., None]
-        bins, own = self.expand(length, cutoff), torch.arange(n, device=length.device)
-        here, there = Bins(torch.cat([graph.receivers, own]), n), Bins(torch.cat([graph.senders, own]), n)
-        weight = self.filter(bins) * cutoff * (torch.arange(len(length), device=length.device) < len(graph))[:, None]
-        around = here.sum(weight * there.take(self.embed_neighbour(crystals.species)))
-        x = self.combine(torch.cat([self.embed(crystals.species), around], -1))
-        vec = x.new_zeros(n, 3, self.width)
+        dtype, folded = self.norm.weight.dtype, "count" in graph.edge
+        edges = graph.pick((graph.edge["count"] > 0).nonzero()[:, 0]) if folded else graph
+        nodes, vectors = nodes_of(edges, crystals.atoms), edges.vectors(crystals)
+        other = (edges.senders != edges.receivers) | (edges.shift != 0).any(1)
+        length = torch.where(other[:, None], vectors, torch.ones_like(vectors)).norm(dim=-1) * other
+        cutoff = cosine_cutoff(length, self.radius)[:, None].to(dtype)
+        unit = edges.edge["unit"] if folded else units(vectors)
+        turn = edges.edge["turn"].to(dtype) * cutoff[..., None] if folded else None
+        unit, weight = unit.to(dtype)[..., None] * cutoff[..., None], cutoff * edges.edge["count"][:, None] if folded else cutoff
+        bins, here, there = self.expand(length.to(dtype), cutoff), Bins(nodes.receivers, len(nodes)), Bins(nodes.senders, len(nodes))
+        species = crystals.species[nodes.first]
+        around = here.sum(self.filter(bins) * weight * other[:, None] * there.take(self.embed_neighbour(species)))
+        x = self.combine(torch.cat([self.embed(species), around], -1))
+        vec = x.new_zeros(len(x), 3, self.width)
         for layer in self.layers:
-            dx, dvec = layer(x, vec, bins, cutoff, unit, here, there)
+            dx, dvec = layer(x, vec, bins, weight, unit, turn, here, there)
             x, vec = x + dx, vec + dvec
         x, vec = self.outer(self.norm(x), vec)
-        return Features(self.inner(F.silu(x), vec)[0], vector=vec.mT)
+        site, vec = self.inner(F.silu(x), vec)[0][nodes.of_atom], vec[nodes.of_atom]
+        if folded:
+            own = (graph.edge["count"] == 0) | (graph.senders == graph.receivers) & (graph.shift == 0).all(1)
+            vec = torch.bmm(graph.edge["turn"][own].to(dtype), vec)
+        return Features(site, vector=vec.mT)
+
+
+def units(vectors: Tensor) -> Tensor:
+    """Directions (edges, 3) of vectors (edges, 3), 0 for an atom seen from itself."""
+    own = (vectors == 0).all(1, keepdim=True)
+    return torch.where(own, torch.zeros_like(vectors), vectors / torch.where(own, torch.ones_like(vectors), vectors).norm(dim=-1, keepdim=True))

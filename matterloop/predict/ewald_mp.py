@@ -14,12 +14,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..base.errors import BadInput
 from ..base.registry import Card, load
 from ..base.seeds import torch_stream
+from ..crystal.alike import Nodes, nodes_of
+from ..crystal.edge_orbits import orbits
 from ..crystal.graph import Graph, Within
 from ..crystal.segments import Bins
 from ..crystal.state import Crystals
@@ -49,6 +52,7 @@ CARD = Card(
         "Gaussians of |k| are made even in k and end by a cosine to the fourth power at the cutoff, so that far atoms are forgotten as a high power of distance; "
         "the paper's polynomial ends 0.1 1/Å beyond a sharp cutoff",
         "weights are drawn as everywhere in this package; scaling factors fitted before training are not used",
+        "beside SchNet, an atom or edge that the space group repeats is computed once and counted as often as it occurs: the same numbers, less work",
     ),
 )
 
@@ -81,9 +85,11 @@ class EwaldBlock(nn.Module):
         self.before, self.dense = Residual(rng, width), linear(rng, width, width, bias=False)
         self.after = nn.Sequential(*(Residual(rng, width) for _ in range(hidden)))
 
-    def forward(self, h: Tensor, field: FarField, of_wave: Tensor, of_node: Tensor) -> Tensor:
-        """h (atoms, width), squeezed basis at waves and nodes (..., squeezed): (atoms, width) to be added."""
-        return self.after(scaled_silu(self.dense(field.spread(self.before(h), self.up(of_wave), self.up(of_node)))))
+    def forward(self, h: Tensor, field: FarField, of_wave: Tensor, of_node: Tensor, nodes: Nodes | None = None) -> Tensor:
+        """h (nodes, width), squeezed basis at waves and nodes of the quadrature (..., squeezed): (nodes, width) to be added. Nodes are all atoms if not given."""
+        h = self.before(h)
+        far = field.spread(h if nodes is None else h.index_select(0, nodes.of_atom), self.up(of_wave), self.up(of_node))
+        return self.after(scaled_silu(self.dense(far if nodes is None else far.index_select(0, nodes.first))))
 
 
 class EwaldMP(nn.Module):
@@ -112,9 +118,14 @@ class EwaldMP(nn.Module):
         self.blocks = nn.ModuleList(EwaldBlock(rng, self.width, squeezed, hidden) for _ in range(count))
 
     def graph(self, crystals: Crystals) -> Graph:
-        """The graph of the encoder below; beside SchNet that of all atoms, for atoms that are alike nearby may differ in what is far."""
+        """The graph of the encoder below; beside SchNet one edge for each orbit of the space group, for atoms that are alike nearby may differ in what is far. All
+        edges where slopes are wanted.
+        """
         refuse_wires(crystals)
-        return Within(self.short.radius)(crystals) if isinstance(self.short, SchNet) else self.short.graph(crystals)
+        if not isinstance(self.short, SchNet):
+            return self.short.graph(crystals)
+        graph = Within(self.short.radius)(crystals)
+        return graph if crystals.frac.requires_grad or crystals.cell.requires_grad else orbits(crystals, graph).graph(graph)
 
     def basis(self, k: Tensor) -> Tensor:
         """(..., squeezed) numbers of wave lengths k in 1/Å: even in k, smooth, zero from the cutoff on."""
@@ -126,11 +137,13 @@ class EwaldMP(nn.Module):
         of_wave, of_node = self.basis(field.length), self.basis(field.node)
         if isinstance(self.short, SchNet):
             length = graph.vectors(crystals).norm(dim=-1).to(of_wave)
-            x, bins, cutoff = self.short.embed(crystals.species), self.short.expand(length), cosine_cutoff(length, self.short.radius)[:, None]
-            senders, receivers = Bins(graph.senders, len(x)), Bins(graph.receivers, len(x))
+            nodes, times = nodes_of(graph, crystals.atoms), graph.edge.get("count", torch.ones_like(graph.senders))
+            x, bins = self.short.embed(crystals.species[nodes.first]), self.short.expand(length)
+            weight = (cosine_cutoff(length, self.short.radius) * times)[:, None]
+            senders, receivers = Bins(nodes.senders, len(x)), Bins(nodes.receivers, len(x))
             for near, far in zip(self.short.blocks, self.blocks, strict=True):
-                x = (near(x, bins, cutoff, senders, receivers) + far(x, field, of_wave, of_node)) / math.sqrt(3)
-            return Features(x)
+                x = (near(x, bins, weight, senders, receivers) + far(x, field, of_wave, of_node, nodes)) / math.sqrt(3)
+            return Features(x[nodes.of_atom])
         found = self.short(crystals, graph)
         if found.site is None:
             raise BadInput("the encoder tells no atoms apart, long-range messages need features of atoms", "ewald_mp")

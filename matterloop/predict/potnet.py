@@ -47,7 +47,7 @@ CARD = Card(
         "smooth": "a ReLU ends every layer, as in the paper: the prediction is continuous, its slope jumps where one closes",
         "far_atoms": "all atoms of a structure are joined by edges whose messages do not end with distance, as the paper intends",
     },
-    presets={"light": {"width": 64, "functions": 256}},
+    presets={"light": {"width": 64, "radius": 4.0, "functions": 256}},
     small={"width": 16, "layers": 2, "bins": 16, "radius": 4.5},
     differs=(
         "sums go over the primitive lattice, and of all copies of an atom only one sends, so that a supercell is told like its crystal; the paper takes the cell "
