@@ -17,6 +17,7 @@ from ..learn.data import Batch
 from ..learn.pretrained import Pretrained
 from ..learn.targets import Target, labelled
 from ..predict.cgcnn import CARD as CGCNN_CARD
+from ..predict.crystalformer import CARD as CRYSTALFORMER_CARD
 from ..predict.egnn import CARD as EGNN_CARD
 from ..predict.equivariant_transformer import CARD as VECTORS_CARD
 from ..predict.schnet import CARD as SCHNET_CARD
@@ -156,14 +157,15 @@ class Subject:
         require(float(one) != float(other), "another seed gives the same first loss")
 
     def other_encoders(self) -> None:
-        """Encoders with batch normalisation, and with coordinates instead of lengths, are trained too."""
+        """Encoders with batch normalisation, with coordinates instead of lengths, and with attention are trained too."""
         if self.part.can("directions"):
             return
-        for model, card in (("cgcnn", CGCNN_CARD), ("egnn", EGNN_CARD)):
+        for model, card in (("cgcnn", CGCNN_CARD), ("egnn", EGNN_CARD), ("crystalformer", CRYSTALFORMER_CARD)):
             task = self.task(self.crystals, encoder=self.encoder(model, dict(card.small))).train()
-            value = self.loss(task, self.crystals)
+            for k in range(DRAWS):
+                value = self.loss(task, self.crystals, k)
+                require(bool(value.isfinite()), f"the loss with the encoder {model} is {float(value.detach())}")
             value.backward()
-            require(bool(value.isfinite()), f"the loss with the encoder {model} is {float(value.detach())}")
             moved = [p.grad is not None and bool((p.grad != 0).any()) for p in task.encoder.parameters()]
             require(any(moved), f"no weight of the encoder {model} gets a gradient")
 

@@ -29,7 +29,7 @@ from .fit import Recipe, fit
 from .pretrained import Pretrained, resolved
 from .recipes import recipe_changes
 from .scaling import fit_scaling
-from .targets import Predictor, Target
+from .targets import Features, Predictor, Target
 from .training import SPARE, check_inputs, has_seed, measure_speed, recipe_for
 
 EPOCHS = 30  # passes through the data where nothing else is said
@@ -39,6 +39,13 @@ def pretraining_recipe(model: str, rows: int, **changes) -> Recipe:
     """The recipe for so many crystals: the model's own, EPOCHS passes, the weights of the last, no error of labels; `changes` are fields of Recipe."""
     own = {k: v for k, v in recipe_changes(model).items() if k not in ("loss", "epochs")}
     return recipe_for(rows, **{**own, "epochs": EPOCHS, "keep": "last", **changes})
+
+
+def sites(found: Features) -> torch.Tensor:
+    """(atoms, width) features of atoms; BadInput where the encoder does not tell atoms apart."""
+    if found.site is None:
+        raise BadInput("does not tell atoms apart, and this way of pre-training looks at atoms; name an encoder of structures", "the encoder")
+    return found.site
 
 
 def multitask(encoder: torch.nn.Module, inputs: Crystals, names: Sequence[str], seed: int = 0) -> Predictor:

@@ -27,6 +27,7 @@ from ..crystal.symmetry import analyse
 from ..layers.parts import linear
 from ..layers.rebuilding import PairClasses
 from ..learn.data import Batch
+from ..learn.pretraining import sites
 from ..represent.element_bins import WIDTH, element_bins
 from .crysxpp import CLASSES, NONE, Connected
 
@@ -80,7 +81,7 @@ class Task(nn.Module):
     def loss(self, batch: Batch, rng: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean of the four; nothing is drawn."""
         crystals = batch.crystals
-        site = F.normalize(self.encoder(crystals, batch.graph).site)
+        site = F.normalize(sites(self.encoder(crystals, batch.graph)))
         whole = atom_mean(site, crystals)
         weight = torch.tensor([NONE] + [1.0] * (CLASSES - 1)).to(site)
         parts = {

@@ -29,6 +29,7 @@ from ..layers.parts import linear
 from ..layers.rebuilding import PairClasses, connections
 from ..learn.data import Batch
 from ..learn.pretrained import Pretrained
+from ..learn.pretraining import sites
 from ..represent.element_bins import WIDTH, bin_names, element_bins
 
 CARD = Card(
@@ -106,7 +107,7 @@ class CrysAE(nn.Module):
     def loss(self, batch: Batch, rng: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Means over crystals of the mean over atoms and over pairs; nothing is drawn."""
         crystals, many = batch.crystals, len(batch.crystals)
-        site = self.encoder(crystals, batch.graph).site
+        site = sites(self.encoder(crystals, batch.graph))
         wrong = F.binary_cross_entropy_with_logits(self.features(site), self.elements[crystals.species].to(site), reduction="none").mean(-1)
         local = segment_mean(wrong, crystals.owner, many).mean()
         wanted = self.connected.of(batch.rows)

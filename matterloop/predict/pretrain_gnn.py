@@ -27,7 +27,7 @@ from ..crystal.segments import Bins, segment_max, segment_sum
 from ..crystal.state import Crystals
 from ..layers.parts import Gaussians, embedding, linear, perceptron
 from ..learn.data import Batch, Samples
-from ..learn.pretraining import multitask
+from ..learn.pretraining import multitask, sites
 
 CARD = Card(
     name="pretrain_gnn",
@@ -45,7 +45,7 @@ CARD = Card(
     presets={"masking": {"what": "masking"}, "context": {"what": "context"}},
     differs=(
         "atoms that symmetry makes equal are masked together where the encoder computes them once",
-        "edges to hide are drawn apart from atoms, all edges between two kinds of atoms together, in both directions; the code hides those at masked atoms. Lengths take the "
+        "edges to hide are drawn apart from atoms, all edges between two different atoms together, in both directions; the code hides those at masked atoms. Lengths take the "
         "place of kinds of bonds and are told in bins of 0.5 Å; they are hidden only where the encoder takes lengths from its graph",
         "context is what lies between two radii in Å instead of between 4 and 7 bonds, read by one sum over filtered elements instead of a second graph network, for every "
         "atom instead of one per graph; the features of the atom pass a linear map before the product",
@@ -61,7 +61,7 @@ BIN, BINS = 0.5, 24  # Å; of lengths that are told
 class PretrainGNN:
     """what     "masking" or "context"
     mask        share of atoms whose element is masked, at least one of a crystal
-    classes     kinds that atoms are drawn into; edges between kinds that add up to a multiple of them are hidden: 1 in `classes`; 0: none
+    classes     kinds that atoms are drawn into; edges between different atoms whose kinds add up to a multiple of them are hidden: 1 in `classes`; 0: none
     inner, outer  radii in Å between which context lies
     targets     fields with labels of crystals: these are learnt instead
     """
@@ -104,10 +104,11 @@ class Masking(nn.Module):
         hidden, shown = None, graph
         if self.length is not None:
             kind = torch.randint(self.classes, (crystals.atoms,), generator=rng)[alike]
-            hidden = ((kind[graph.senders] + kind[graph.receivers]) % self.classes == 0).nonzero()[:, 0]
+            apart = alike[graph.senders] != alike[graph.receivers]  # an atom always sees itself
+            hidden = (apart & ((kind[graph.senders] + kind[graph.receivers]) % self.classes == 0)).nonzero()[:, 0]
             length = graph.edge["length"]
             shown = replace(graph, edge={**graph.edge, "length": length.index_fill(0, hidden, HIDDEN)})
-        site = self.encoder(crystals.put(species=crystals.species.masked_fill(masked, 0)), shown).site
+        site = sites(self.encoder(crystals.put(species=crystals.species.masked_fill(masked, 0)), shown))
         told = (masked & (alike == torch.arange(crystals.atoms))).nonzero()[:, 0]
         parts = {"element": F.cross_entropy(self.element(site[told]), crystals.species[told])}
         if self.length is not None:
@@ -153,7 +154,7 @@ class Context(nn.Module):
         message = senders.take(self.elements(crystals.species[nodes.first])) * self.filter(bins) * count[:, None].to(bins)
         many = segment_sum(count, nodes.receivers, len(nodes)).clamp(min=1)[:, None].to(bins)
         context = self.read(receivers.sum(message) / many)
-        own = self.outward(self.encoder(crystals, batch.graph).site[nodes.first])
+        own = self.outward(sites(self.encoder(crystals, batch.graph))[nodes.first])
         other = torch.randperm(len(nodes), generator=rng)
         scale = own.shape[1] ** -0.5
         true, false = ((own * c).sum(-1) * scale for c in (context, context[other]))

@@ -98,6 +98,14 @@ def test_context_prediction_keeps_the_contract_too(check):
     assert run_check(CONTEXT, check) == (True, "")
 
 
+@pytest.mark.parametrize("method", ["pretrain_gnn", "pretrain_gnn:context", "crysxpp", "crysgnn"])
+def test_an_encoder_that_sees_no_atoms_is_refused(method):
+    crystals, encoder = ex.periodic(), load("wren", "encoder")
+    task = load(method, "pretraining", **({"classes": 0} if method == "pretrain_gnn" else {})).task(encoder, crystals, 0)
+    with pytest.raises(BadInput, match="does not tell atoms apart"):
+        task.loss(Batch(crystals, encoder.graph(crystals), torch.arange(len(crystals))), torch_stream(0, "t"))
+
+
 def test_columns_of_elements_have_names():
     names = bin_names()
     assert len(names) == len(set(names)) == WIDTH
