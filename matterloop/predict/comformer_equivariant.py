@@ -46,6 +46,7 @@ CARD = Card(
     keeps=("rotation", "reflection", "translation", "permutation", "cell", "supercell"),
     waives={"smooth": "the graph of the paper ends at the 25th neighbour, and its frame is of the three shortest vectors: predictions jump where either changes"},
     reference=36.2751142221091,
+    presets={"light": {"width": 64, "blocks": 2, "scalars": 32, "vectors": 8, "neighbours": 12}},
     small={"width": 16, "blocks": 2, "neighbours": 12, "bins": 32, "scalars": 8, "vectors": 4},
     differs=(
         "where several frames of lattice vectors are as short, an atom has edges to its copies at the vectors of all; the code takes the first frame in the order in "
