@@ -26,7 +26,8 @@ from matterloop.base.machine import hardware, versions
 from matterloop.base.seeds import numpy_stream
 from matterloop.bench.property_tasks import load_task, property_task
 from matterloop.crystal.state import Crystals
-from matterloop.learn.leaks import crystal_leaks
+from matterloop.learn.distance import counts_of
+from matterloop.learn.leaks import composition_leaks
 from matterloop.learn.pretrained import Pretrained
 from matterloop.learn.pretraining import pretrain
 from matterloop.learn.targets import Target, labelled
@@ -157,11 +158,11 @@ def gain(ours: np.ndarray, base: np.ndarray, rng: np.random.Generator) -> dict:
     return {"change": float(found), "low": float(low), "high": float(high), "by_seed": [float(a.mean() / b.mean() - 1) for a, b in zip(ours, base, strict=True)]}
 
 
-def write(work: Path, record: Path, figure: Path) -> None:
-    """The record and the figure of all results."""
+def write(works: list[Path], record: Path, figure: Path) -> None:
+    """The record and the figure of all results of the folders; of equal keys the first counts."""
     from matterloop.app.figures.learning_gain import learning_gain
 
-    done, entries = read(work), []
+    done, entries = {k: r for work in reversed(works) for k, r in read(work).items()}, []
     for task, sizes in TASKS.items():
         for size in sizes:
             rows = {v: {r["seed"]: r for r in done.values() if (r["task"], r["size"], r["variant"]) == (task, size, v)} for v in VARIANTS}
@@ -173,16 +174,15 @@ def write(work: Path, record: Path, figure: Path) -> None:
                 entries.append({"task": task, "rows": size, "variant": name, "seeds": seeds, "mae": float(ours.mean()), "mae_by_seed": [float(e.mean()) for e in ours],
                                 "seconds": float(np.mean([found[s]["seconds"] for s in seeds])),
                                 **({"against_scratch": gain(ours, base, numpy_stream(0, "gain", task, str(size), name))} if name != "scratch" else {})})
-    starts = {n: json.loads((work / "starts" / n / "pretrained.json").read_text()) for n in STARTS if (work / "starts" / n / "pretrained.json").exists()}
-    overlap, seen = {}, structures().bare()
-    for task in TASKS:
+    starts = {n: json.loads(path.read_text()) for work in reversed(works) for n in STARTS if (path := work / "starts" / n / "pretrained.json").exists()}
+    overlap, units, seen = {}, {}, counts_of(structures())
+    for task in dict.fromkeys(e["task"] for e in entries):
         held = load_task(task)
-        leaks = crystal_leaks(seen, held.inputs[held.part(0)["test"]].bare(), match=False)
-        overlap[task] = {k: {"rows": x.count, "of": x.whole} for k, x in leaks.items()}
-    units = {task: load_task(task).task.unit for task in TASKS}
+        leak = composition_leaks(seen, counts_of(held.inputs[held.part(0)["test"]]))
+        overlap[task], units[task] = {"rows": leak.count, "of": leak.whole}, held.task.unit
     words = {"what": __doc__.split("\n")[0], "model": MODEL, "epochs": EPOCHS, "units": units, "pretraining_epochs": PRETRAINED_EPOCHS, "variants": VARIANTS,
              "starts": {n: {k: w[k] for k in ("method", "settings", "data", "history", "recipe")} for n, w in starts.items()},
-             "tested_rows_whose_structure_was_seen": overlap, "entries": entries, "versions": versions(), "hardware": hardware()}
+             "tested_rows_whose_formula_is_among_all_structures_of_mp20": overlap, "entries": entries, "versions": versions(), "hardware": hardware()}
     with replacing(record) as new:
         new.write_text(json.dumps(words, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     with replacing(figure) as new:
@@ -202,6 +202,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="*")
     parser.add_argument("--recipe", nargs="*", default=[], help="fields of the recipe, NAME=VALUE")
     parser.add_argument("--record", type=Path, default=Path("benchmarks/records/pretraining_gains.json"))
+    parser.add_argument("--also", type=Path, nargs="*", default=[], help="further folders with results, for write")
     parser.add_argument("--figure", type=Path, default=Path("docs/pretraining_gains.svg"))
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -211,7 +212,7 @@ def main() -> None:
     elif args.step == "measure":
         measure(args.work, args.only or list(VARIANTS), args.minutes, args.seeds, args.sizes, {k: json.loads(v) for k, _, v in (w.partition("=") for w in args.recipe)})
     else:
-        write(args.work, args.record, args.figure)
+        write([args.work, *args.also], args.record, args.figure)
 
 
 if __name__ == "__main__":
