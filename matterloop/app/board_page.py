@@ -29,7 +29,7 @@ th{font-weight:600;color:var(--faint)}td.n,th.n{text-align:right;font-variant-nu
 RULES = (
     "Base case: the entry in italics; differences from it are of mean absolute errors on the same test rows, both resampled together. Intervals are 95 % percentile bootstraps over test rows; "
     "with several seeds the value is the median and the interval is widened by the range of the seeds. Tasks are not averaged. Rates were measured on the machine named below "
-    "the table; `pace` is how many seconds a fixed calculation took there at the end of the run, more where the machine had other work. Forward, backward and training rates are of batches whose graphs were searched before, inference includes the search. "
+    "the table, which other work may have shared: CPU seconds of training stand beside those of the clock, and `pace` is how many CPU seconds a fixed calculation took at the end of the run. Forward, backward and training rates are of batches whose graphs were searched before, inference includes the search. "
     "Seconds to the goal: training until the early-stopping rows first met it. Parameters of a classical model: the numbers of its state.")
 
 
@@ -126,6 +126,7 @@ def _cost_row(e: Entry) -> list[str]:
     rate = lambda key: number(round(c[key]) if c.get(key, 0) >= 100 else c.get(key), 3)
     return [e.name, number(int(c["parameters"])) if "parameters" in c else "–", number(e.epochs), number(c.get("seconds_per_epoch"), 3), rate("forward_per_second"), rate("backward_per_second"),
             rate("training_per_second"), rate("inference_per_second"), number(1000 * c["latency_seconds"], 3) if "latency_seconds" in c else "–", number(c.get("training_seconds"), 3),
+            number(c.get("training_cpu_seconds"), 3),
             number(c.get("time_to_goal"), 3), number(c.get("peak_memory_mib"), 4), number(e.budget_seconds), number(c.get("pace_seconds"), 2)]
 
 
@@ -133,7 +134,7 @@ def _accuracy_head(b: TaskBoard) -> list[str]:
     return ["model", _axis(b), "95 % interval", "against base", *(_word(m) for m in b.task.also), "90 % intervals hold", "seed"]
 
 
-COST_HEAD = ["model", "parameters", "epochs", "s per epoch", "forward/s", "backward/s", "training/s", "inference/s", "ms for one", "training s", "s to goal", "peak MiB", "budget s per fold", "pace"]
+COST_HEAD = ["model", "parameters", "epochs", "s per epoch", "forward/s", "backward/s", "training/s", "inference/s", "ms for one", "training s", "CPU s", "s to goal", "peak MiB", "budget s per fold", "pace"]
 
 
 def _split(word: str) -> str:

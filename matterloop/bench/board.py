@@ -22,7 +22,7 @@ from ..learn.intervals import bootstrap
 from .property_running import FORMAT, _label, errors_of
 from .property_task_table import PROPERTY_TASKS, PropertyTask
 
-COSTS = ("parameters", "seconds_per_epoch", "training_seconds", "forward_per_second", "backward_per_second", "training_per_second", "inference_per_second", "latency_seconds", "time_to_goal",
+COSTS = ("parameters", "seconds_per_epoch", "training_seconds", "training_cpu_seconds", "forward_per_second", "backward_per_second", "training_per_second", "inference_per_second", "latency_seconds", "time_to_goal",
          "peak_memory_mib")
 SOFTWARE = ("matterloop", "python", "torch", "numpy", "scipy")
 

@@ -115,7 +115,7 @@ def run(task: str, model: str, *, budget: float | None = None, seed: int = 0, fo
             if keep is not None and one.predictor is not None:
                 keep(fold, one.predictor)
             value = float(metric(t.metric).function(*measured(held.labels[one.rows], one.guess)))
-            note(f"{t.name}, {model}, fold {fold}: {t.metric} {value:.4g} {record['unit']} in {sum(one.seconds.values()):.0f} s")
+            note(f"{t.name}, {model}, fold {fold}: {t.metric} {value:.4g} {record['unit']} in {one.seconds.get('all', 0):.0f} s")
             if should_stop is not None and should_stop():
                 raise Stopped(_STOPPED)
         record |= _measured(held, chosen, done, seed)
@@ -275,6 +275,8 @@ def _measured(held: TaskData, chosen: list[int], done: list[Fold], seed: int) ->
             out[key] = int(values[0]) if key == "parameters" else statistics.harmonic_mean(values) if key.endswith("per_second") else statistics.fmean(values)
     out |= {k: done[0].facts[k] for k in ("recipe", "interval_kind") if k in done[0].facts}
     out["training_seconds"] = sum(f.seconds.get("training", 0.0) for f in done)
+    if all("training_cpu" in f.seconds for f in done):
+        out["training_cpu_seconds"] = sum(f.seconds["training_cpu"] for f in done)
     if done[0].epochs:
         out |= {"epochs": len(done[0].epochs), "course": done[0].epochs, "time_to_goal": time_to_goal(done[0].epochs, t.goal), "goal": t.goal, "best_epoch": done[0].facts["best_epoch"]}
     out |= _trust(held, done)

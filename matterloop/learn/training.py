@@ -47,8 +47,8 @@ class Speed:
 
 @dataclass(frozen=True)
 class Training:
-    """What came out of a training: the predictor, what happened, how fast it was, seconds by stage. Of a classical model courses, recipe and speed are empty,
-    and parameters are the numbers of its state."""
+    """What came out of a training: the predictor, what happened, how fast it was, seconds by stage ("training_cpu": of the processor, since the last start).
+    Of a classical model courses, recipe and speed are empty, and parameters are the numbers of its state."""
 
     predictor: CalibratedPredictor
     courses: tuple[Course, ...]
@@ -174,7 +174,7 @@ def train(model: str, inputs: Crystals | Compositions, target: Target, rows: Map
     tell({"event": "plan", "epochs": plan.epochs, "size": plan.size, "rows": len(part["train"]), "parameters": _parameters(first), "training_per_second": speed.training,
           "seconds": plan.epochs * members * len(part["train"]) / speed.training})
     lineage = {k: v.origin for k, v in (("start", start), ("teacher", teacher)) if v is not None} | ({"share_of_teacher": share} if teacher is not None else {})
-    courses, trained = [], []
+    courses, trained, cpu = [], [], time.process_time()
     for i in range(members):
         predictor = first if i == 0 else build(seed + i)
         own = replace(plan, seed=seed + i)
@@ -187,7 +187,7 @@ def train(model: str, inputs: Crystals | Compositions, target: Target, rows: Map
                                {"inputs": "compositions" if isinstance(inputs, Compositions) else "crystals", "rows": len(part["train"]), **lineage, **(data or {})}, seed + i))
         if not course.complete:
             break
-    seconds["training"] = sum(c.seconds for c in courses)
+    seconds |= {"training": sum(c.seconds for c in courses), "training_cpu": time.process_time() - cpu}
     begin = time.perf_counter()
     finished = all(c.complete for c in courses)
     if calibrate and finished:
@@ -232,6 +232,7 @@ def train_regressor(model: str, inputs: Crystals | Compositions, target: Target,
 
     here = np.arange(len(every))
     train, learns = here[: len(given["train"])], here if refit else here[: len(given["train"])]
+    cpu = time.process_time()
     first, said, held = fitted(learns), None, here[len(train) :]
     if first.model.unseen is not None:
         answers, doubts = first.model.unseen
@@ -242,9 +243,9 @@ def train_regressor(model: str, inputs: Crystals | Compositions, target: Target,
         said, held = _crossed(fitted, table, seed), here
     elif len(held):
         said = _answers(fitted(train) if refit else first, table[held])
-    middle = time.perf_counter()
+    middle, cpu = time.perf_counter(), time.process_time() - cpu
     found = calibrated([first], inputs, given["train"], every[torch.from_numpy(held)], names, descriptor, seed, said)
-    seconds = {"descriptors": described - begin, "training": middle - described, "calibration": time.perf_counter() - middle}
+    seconds = {"descriptors": described - begin, "training": middle - described, "training_cpu": cpu, "calibration": time.perf_counter() - middle}
     size = sum(int(v.size) for v in first.model.state.values())
     return Training(found, (), None, None, size, {k: round(v, 3) for k, v in seconds.items()})
 

@@ -56,7 +56,7 @@ def test_the_mean_is_the_mean_of_what_trains(records):
 def test_a_record_of_a_network_says_what_it_cost(records):
     r = records["network"]
     assert r["failed"] is None and r["parameters"] > 1000 and r["epochs"] == 2 and r["recipe"]["epochs"] == 2
-    for key in ("seconds_per_epoch", "forward_per_second", "backward_per_second", "training_per_second", "inference_per_second", "latency_seconds", "peak_memory_mib"):
+    for key in ("seconds_per_epoch", "forward_per_second", "backward_per_second", "training_per_second", "inference_per_second", "latency_seconds", "peak_memory_mib", "training_cpu_seconds"):
         assert r[key] > 0, key
     assert 1 / r["training_per_second"] >= 1 / r["forward_per_second"]
     assert {"commit", "changed"} <= set(r["revision"]) and r["hardware"]["cores"] and r["versions"]["torch"] and r["data"]["digest"] == planted().split.data
