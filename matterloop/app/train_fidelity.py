@@ -87,6 +87,11 @@ class Fidelities:
         moved = tuple(k for held in part.parts.values() for k in held if k in lower)
         return replace(part, parts={**kept, "train": (*kept["train"], *moved)})
 
+    def highest(self, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The rows, of those that train only the ones of the highest fidelity: what tested rows are compared with."""
+        train = rows["train"]
+        return {**rows, "train": train[self.level[train] == len(self.levels) - 1] if self.levels else train}
+
     def fields(self, inputs):
         """The inputs with what is known of fidelities as a field."""
         value = self.level if self.levels else self.low

@@ -98,7 +98,7 @@ def train(source: str | Path, target: str, *, model: str = "", out: str | Path |
     settings = {"source": str(source), "target": target, "model": chosen, "split": split, "unit": unit, "kind": kind, "epochs": epochs, "minutes": minutes, "members": members,
                 "uncertainty": uncertainty, "references": references, "log_scale": log_scale, "distance": distance, "options": dict(options or {}), "seed": seed, "rows": digest(table.keys, table.labels.tolist()),
                 **({**taught, "share": share, "recipe": {"freeze": freeze, "encoder_rate": encoder_rate}} if taught or freeze or encoder_rate != 1 else {}),
-                **({"fidelity": fidelity, "minus": minus, "input": given} if levels != Fidelities() else {})}
+                **({"fidelity": fidelity, "minus": minus, "input": given} if levels.levels or levels.use else {})}
     settings = settled(folder, settings, resume)
     goal = Target(_name(target), unit, classes=2 if table.classes else 0, width=uncertainty == "width", evidential=uncertainty == "evidential")
     while True:
@@ -134,7 +134,7 @@ def train(source: str | Path, target: str, *, model: str = "", out: str | Path |
         return result | {"stopped": found.courses[-1].stopped, "epochs": sum(len(c.history) for c in found.courses)}
     watch.advance("calibrate", 1)
     found.predictor.save(folder)
-    result |= tested(found, table, inputs, rows, goal, folder, watch)
+    result |= tested(found, table, inputs, levels.highest(rows), goal, folder, watch)
     write_atomic(folder / SETTINGS, json.dumps(settings | {"finished": True, "versions": versions(), "hardware": hardware(), "result": _plain(result)}, indent=1, ensure_ascii=False) + "\n")
     write_atomic(folder / REPORT, report(result, settings, found, table))
     shutil.rmtree(folder / STATE, ignore_errors=True)

@@ -47,6 +47,10 @@ def test_rows_of_lower_fidelity_train_and_the_highest_alone_is_tested(tables):
     trained = long.iloc[[int(k) for k in parts["train"]]]
     assert not tested & set(trained.formula[trained.method == "expt"])
     assert tested <= set(trained.formula[trained.method == "pbe"])
+    assert found["leaks"] == ["no tested row shares its formula with a training row"]  # cheap numbers of tested formulas are no leak
+    high = trained[trained.method == "expt"].gap.mean()
+    off = np.abs(long.gap[[int(k) for k in parts["test"]]] - high).mean()
+    assert found["baseline"]["score"]["value"] == pytest.approx(off)
     value = lambda **more: predict(found["folder"], ["NaCl"], **more)[0]["value"]
     assert value() == value(fidelity="expt") != value(fidelity="pbe")
     with pytest.raises(Missing, match="known: expt, pbe"):
