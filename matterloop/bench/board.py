@@ -127,7 +127,7 @@ def entries(boards: Iterable[TaskBoard]) -> list[dict[str, Any]]:
 def _task_board(task: PropertyTask, records: Sequence[Mapping[str, Any]]) -> TaskBoard:
     groups: dict[tuple, list[Mapping[str, Any]]] = {}
     for r in records:
-        if r.get("train_rows"):
+        if r.get("train_rows") and not r.get("shipped"):
             continue  # of a learning curve: not the task that the others were set
         groups.setdefault((r["model"], _label(r), r["members"], r["more_data"], r["budget_seconds"], tuple(r["folds"])), []).append(r)
     base_runs = next((_good(runs) for name in reversed(task.baselines) for key, runs in groups.items() if key[:3] == (name, "", 1) and _good(runs)), [])
