@@ -44,18 +44,20 @@ RUNS, RECORDS = Path("runs/predictors"), Path("benchmarks/records/board")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model with its options, members of the ensemble and changes of the recipe."""
+    """A model with its options, members of the ensemble, changes of the recipe, and how many of the training rows it learns from (None: all)."""
 
     model: str
     options: tuple[tuple[str, object], ...] = ()
     members: int = 1
     recipe: tuple[tuple[str, object], ...] = ()
+    rows: int | None = None
 
 
 _STRUCTURE = ("features", "composition+structure")
 CANDIDATES = {
     "cgcnn": Candidate("cgcnn"),
-    "cgcnn_30": Candidate("cgcnn", recipe=(("epochs", 30),)),
+    "cgcnn_20k": Candidate("cgcnn", recipe=(("epochs", 14),), rows=20_000),
+    "cgcnn_25": Candidate("cgcnn", recipe=(("epochs", 25),)),
     "cgcnn*2": Candidate("cgcnn", members=2, recipe=(("epochs", 60),)),
     "cgcnn*2_long": Candidate("cgcnn", members=2, recipe=(("epochs", 100),)),
     "crystalformer:light": Candidate("crystalformer:light"),
@@ -85,14 +87,14 @@ PLANS = {
     "debye_temperature": Plan("aflow_debye_temperature", "Debye temperature"),
     "thermal_conductivity": Plan("aflow_thermal_conductivity", "lattice thermal conductivity at 300 K"),
     "thermal_expansion": Plan("aflow_thermal_expansion", "thermal expansion at 300 K"),
-    "band_gap": Plan("mp20known_band_gap", "PBE band gap", ("crystalformer:light",)),
-    "is_metal": Plan("mp20known_is_metal", "probability that there is no PBE band gap", ("cgcnn_30",)),
+    "band_gap": Plan("mp20known_band_gap", "PBE band gap", ("cgcnn", "cgcnn_25")),
+    "is_metal": Plan("mp20known_is_metal", "probability that there is no PBE band gap", ("cgcnn", "cgcnn_25")),
     "dielectric_constant": Plan("petretto_dielectric_constant", "static dielectric constant", _SMALL),
     "refractive_index": Plan("petretto_refractive_index", "refractive index", _SMALL),
     "last_phonon_peak": Plan("petretto_last_phonon_peak", "last peak of the phonon density of states", _SMALL),
     "measured_band_gap": Plan("matbench_expt_gap", "measured band gap, from the composition alone", ("median_of_trees",), "wishes with a limit on the measured gap, for any composition", budget=120.0),
     "formation_energy": Plan(
-        "engine_formation_energy", "formation energy after relaxation by CHGNet; less the hull at the composition it is the energy above CHGNet's hull", ("crystalformer:light",),
+        "engine_formation_energy", "formation energy after relaxation by CHGNet; less the hull at the composition it is the energy above CHGNet's hull", ("cgcnn_20k", "crystalformer:light"),
         "screens before anything is relaxed, and `matterloop predict`: it learnt from relaxed crystals and from our own candidates as they were proposed, always with the energy after "
         "relaxation. Where `discover` has relaxed a crystal the computed energy decides", beside="engine_energy_above_hull"),
 }
@@ -158,8 +160,9 @@ def train_candidate(name: str, label: str, budget: float, seed: int) -> None:
     if held.folds == 1 and find(one.model.partition(":")[0], ("encoder", "regressor")).card.role == "regressor":
         listened(first)
     command = f"matterloop bench run {plan.task} {one.model} --budget {budget:g} --threads 1" + (f" --members {one.members}" if one.members > 1 else "")
+    command += f" --train-rows {one.rows}" if one.rows else ""
     command += "".join(f" --set {k}={v}" for k, v in one.options) + "".join(f" --recipe {k}={v}" for k, v in one.recipe)
-    record = run(plan.task, one.model, budget=budget, seed=seed, options=dict(one.options), recipe=dict(one.recipe), members=one.members, work=folder / "work", command=command,
+    record = run(plan.task, one.model, budget=budget, seed=seed, options=dict(one.options), recipe=dict(one.recipe), members=one.members, work=folder / "work", command=command, train_rows=one.rows,
                  note=lambda text: print(text, flush=True), held=held, keep=lambda fold, predictor: kept.append(predictor))
     if record["failed"]:
         print(name, label, record["failed"], flush=True)
@@ -173,7 +176,7 @@ def train_candidate(name: str, label: str, budget: float, seed: int) -> None:
     said = first[0][val] if first else _values(found, held, val)
     judged = float(metric(held.task.metric).function(held.labels[val], said)) if len(val) else measured[held.task.metric]["value"]
     figures = {
-        "label": label, "model": one.model, "members": one.members, "options": dict(one.options), "train_rows": len(rows["train"]), "calibration_rows": len(val),
+        "label": label, "model": one.model, "members": one.members, "options": dict(one.options), "train_rows": one.rows or len(rows["train"]), "calibration_rows": len(val),
         "parameters": record["parameters"], "cpu_seconds": round(time.process_time() - begin), "val": judged, "measured": measured}
     records = [record]
     if plan.beside:
@@ -278,7 +281,7 @@ def write(name: str) -> None:
     for other in trained(name):
         for record in json.loads((RUNS / name / other / "records.json").read_text(encoding="utf-8")):
             if other == label:
-                record["shipped"] = f"predictor_{name}: this training is the predictor that ships"
+                record["shipped"] = f"predictor_{name}: this training is the predictor that ships" + (f"; {figures['note']}" if "note" in figures else "")
             print(write_record(record, RECORDS))
 
 
