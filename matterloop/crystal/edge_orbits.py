@@ -78,7 +78,7 @@ class Orbits:
 def orbits(crystals: Crystals, graph: Graph, symprec: float = 1e-4) -> Orbits:
     """Of any graph that has with every edge all edges that the space group, found within `symprec` Å, makes equal to it.
 
-    The tolerance is small because vectors of atoms that are only nearly equivalent are not zero where those of symmetric ones are. Structures without three
+    The first edge of an orbit stands for all as it lies: what is nearly symmetric is told as if it were symmetric, hence the small tolerance. Structures without three
     periodic axes have no operations, and supercells those that their cell shows.
     """
     plain, device = crystals.bare().to("cpu").to(torch.float64), graph.senders.device

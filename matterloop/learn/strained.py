@@ -21,7 +21,8 @@ from ..layers.parts import perceptron
 from .data import Batch
 from .targets import Predictor
 
-SCALE_FREE = ("share", "place")  # data of edges that are no whole numbers and stay as they are when a crystal is scaled
+LENGTHS = ("length", "vectors")  # data of edges that grow with the crystal
+SCALE_FREE = ("share", "place", "summed", "seen", "unit", "turn", "turns", "squares")  # data of edges that are no whole numbers and stay as they are when a crystal is scaled
 
 
 class Strained(nn.Module):
@@ -57,8 +58,8 @@ def scaled(crystals: Crystals, graph: Graph, factor: Tensor) -> tuple[Crystals, 
         raise BadInput("looks at structures, and only compositions are given", "strain")
     edge = dict(graph.edge)
     for name, values in edge.items():
-        if name == "length":
-            edge[name] = values * factor[graph.owner(crystals)].to(values)
+        if name in LENGTHS:
+            edge[name] = values * factor[graph.owner(crystals)].to(values).view(-1, *[1] * (values.dim() - 1))
         elif values.is_floating_point() and name not in SCALE_FREE:
             raise BadInput(f"its graph keeps {name!r}, which changes with lengths in a way of its own; train it without", "strain")
     return crystals.put(cell=crystals.cell * factor.to(crystals.cell)[:, None, None]), replace(graph, edge=edge)

@@ -97,12 +97,12 @@ class ConformalTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(rng, width, heads, channels, functions, radius / 5) for _ in range(blocks))
 
     def graph(self, crystals: Crystals) -> Graph:
-        """One edge of every orbit with `every` (edges, 6), see `Block`; all edges where slopes are wanted. Errors as `Within`."""
+        """One edge of every orbit with the sums of its `squares` (edges, 6); all edges where slopes are wanted. Errors as `Within`."""
         graph = self.search(crystals)
         if crystals.frac.requires_grad or crystals.cell.requires_grad:
             return graph
         found = orbits(crystals, graph)
-        return found.graph(graph, every=found.sum(squares(graph.vectors(crystals.bare().to(torch.float64)))))
+        return found.graph(graph, squares=found.sum(squares(graph.vectors(crystals.bare().to(torch.float64)))))
 
     def forward(self, crystals: Crystals, graph: Graph) -> Features:
         """Features in the dtype of the weights; lengths are taken in the dtype of the crystals."""
@@ -114,7 +114,7 @@ class ConformalTransformer(nn.Module):
         images = Images(crystals.owner[nodes.first], nodes, length.to(dtype), weight, self.expand(kinds.to(dtype)), kind)
         other = (length > 0).nonzero()[:, 0]  # an atom has no direction to itself
         square = squares(vector[other])
-        every = graph.edge["every"][other] if "every" in graph.edge else square
+        every = graph.edge["squares"][other] if "squares" in graph.edge else square
         here, there = (Bins(ends[other], len(nodes)) for ends in (nodes.receivers, nodes.senders))
         x, kinds = self.embed(crystals.species[nodes.first]), Bins(kind[other], len(kinds))
         for block in self.blocks:

@@ -94,7 +94,7 @@ class EGNN(nn.Module):
         self.decode = perceptron(rng, width, width, width, activation=nn.SiLU)
 
     def graph(self, crystals: Crystals) -> Graph:
-        """One edge of every orbit with the sums of its vectors `every` (edges, 3), the `turn` (edges, 3, 3) of its sender from the atom that stands for it, and the
+        """One edge of every orbit with the sums of its `vectors` (edges, 3), the `turn` (edges, 3, 3) of its sender from the atom that stands for it, and the
         sum of those in the orbit, `turns`; all edges where slopes are wanted. Errors as `Within`.
         """
         graph = self.search(crystals)
@@ -102,7 +102,7 @@ class EGNN(nn.Module):
             return graph
         found, vectors = orbits(crystals, graph), graph.vectors(crystals.bare().to(torch.float64))
         turn = found.turn[graph.senders]
-        return found.graph(graph, every=found.sum(vectors), turn=turn[found.kept], turns=found.sum(turn))
+        return found.graph(graph, vectors=found.sum(vectors), turn=turn[found.kept], turns=found.sum(turn))
 
     def forward(self, crystals: Crystals, graph: Graph) -> Features:
         """Features in the dtype of the weights; vectors are taken in the dtype of the crystals."""
@@ -117,7 +117,7 @@ class EGNN(nn.Module):
         folded = "turn" in graph.edge
         every, times, turn, turns = vectors, torch.ones_like(cutoff), None, None
         if folded:
-            every, turn, turns, times = (graph.edge[name].to(dtype) for name in ("every", "turn", "turns", "count"))
+            every, turn, turns, times = (graph.edge[name].to(dtype) for name in ("vectors", "turn", "turns", "count"))
             times = times[:, None]
         moved = h.new_zeros(len(h), 3)
         for layer in self.layers:

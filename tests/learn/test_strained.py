@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from matterloop.base.errors import BadInput
-from matterloop.base.registry import load
+from matterloop.base.registry import find, load
 from matterloop.base.seeds import torch_stream
 from matterloop.bench import examples as ex
 from matterloop.crystal.alike import lengths_of
@@ -36,6 +36,15 @@ def test_scaled_lengths_are_those_of_the_scaled_crystal(name):
     assert torch.allclose(larger.volume, crystals.volume * factor**3)
     assert torch.allclose(lengths_of(kept, larger)[0], lengths_of(graph, crystals)[0] * factor[graph.owner(crystals)], atol=1e-9)
     assert torch.equal(kept.senders, graph.senders) and (graph.edge.keys() == kept.edge.keys())
+
+
+@pytest.mark.parametrize("name", ["ada_gnn", "comformer", "conformal_transformer", "ecomformer", "egnn", "equivariant_transformer", "ewald_mp"])
+def test_features_of_scaled_crystals_are_those_of_the_plain_graph_scaled(name):
+    """Data that a graph keeps of orbits follow the crystal as its edges do: the same edges, told one by one because slopes are wanted."""
+    crystals, encoder = ex.rock_salt().bare(), load(name, "encoder", **find(name, "encoder").card.small).double().eval()
+    larger, kept = scaled(crystals, encoder.graph(crystals), torch.tensor([1.01], dtype=torch.float64))
+    plain, every = scaled(crystals, encoder.graph(crystals.put(frac=crystals.frac.clone().requires_grad_())), torch.tensor([1.01], dtype=torch.float64))
+    torch.testing.assert_close(encoder(larger, kept).site, encoder(plain, every).site)
 
 
 def test_what_cannot_be_scaled_is_refused():
