@@ -39,7 +39,8 @@ def pretrain(method: str, model: str, sources: Sequence[str | Path], *, out: str
     Returns a dict: folder, finished, method, model, crystals, epochs, losses, parts, seconds, errors.
     """
     folder = Path(out) if out is not None else Path("runs") / re.sub(r"[^A-Za-z0-9]+", "-", f"pretrain-{method}-{model}").strip("-").lower()
-    find(method.partition(":")[0], "pretraining"), find(model.partition(":")[0], "encoder")
+    for name, role in ((method, "pretraining"), (model, "encoder")):
+        find(name.partition(":")[0], role)
     begun = Pretrained.load(start) if start else None
     _free(folder, overwrite)
     watch.stage("read", 0)

@@ -43,6 +43,17 @@ def _by_what(found: Training) -> str:
     return f" They grow with {UNCERTAINTIES[kind] if found.courses or kind == 'conformal' else 'how far the parts of the model differ'}."
 
 
+def _begun_with(data: Mapping[str, Any]) -> list[str]:
+    """What was pre-trained, and that tested rows may have been among what it saw."""
+    lines = []
+    for kind, told in (("start", "The encoder began with weights from"), ("teacher", "Beside the labels was learnt what is seen by")):
+        if origin := data.get(kind):
+            seen, labels = origin["data"], origin["data"].get("labels")
+            lines += [f"{told} `{origin['method']}` with `{origin['encoder']}`: {seen.get('crystals', 0):,} structures of {seen.get('source', 'unnamed data')}, "
+                      f"{'their ' + ', '.join(labels) if labels else 'no labels'}. Whether tested rows are among them is not known here.", ""]
+    return lines
+
+
 def report(result: Mapping[str, Any], settings: Mapping[str, Any], found: Training, table: UserTable) -> str:
     """The page."""
     rows = result["rows"]
@@ -50,7 +61,7 @@ def report(result: Mapping[str, Any], settings: Mapping[str, Any], found: Traini
     lines = [f"# {settings['target']} from {'formulas' if found.predictor.takes_compositions else 'structures'}", "",
              f"Model `{settings['model']}`{' x ' + str(settings['members']) if settings['members'] > 1 else ''}, {found.parameters:,} {'parameters' if found.recipe else 'numbers in its state'}, trained on "
              f"{rows['train']:,} rows of `{settings['source']}`, {rows.get('val', 0):,} rows for early stopping and calibration, tested on {rows['test']:,} rows that it never saw. "
-             f"Split: {settings['split']}, in `split.json`.", ""]
+             f"Split: {settings['split']}, in `split.json`.", "", *_begun_with(first.data)]
     lines += ["## On the tested rows", "", *(f"- {x}" for x in score_lines(result)), "", "In brackets: 95 % bootstrap intervals over tested rows.", ""]
     if not table.classes:
         lines += ["![prediction against label](parity.svg)", ""]
