@@ -21,7 +21,6 @@ from ..crystal.graph import Graph
 from ..crystal.segments import Bins, offsets_of, runs, segment_sum
 from ..layers.harmonics import real_harmonics
 from ..layers.parts import linear
-from ..layers.recompute import recomputed
 from ..layers.torsions import like_degrees, local_directions, slots, torsions
 from .dimenet import Directional
 
@@ -83,11 +82,10 @@ class TorsionSum(nn.Module):
 
     def forward(self, x: Tensor, known: Places) -> Tensor:
         both = torch.cat([self._angle_weight(), self.torsion.weight.view(self.basis, -1, self.radial).permute(1, 2, 0)], 2)  # (degrees^2, radial, 2 basis)
-        sizes = [len(c.slot) for c in known.chunks]
-        up = (self.angle_up.weight[:, :, None] * self.torsion_up.weight[:, None]).flatten(1)
+        sizes, up = [len(c.slot) for c in known.chunks], (self.angle_up.weight, self.torsion_up.weight)
         weights = torch.bmm(known.basis, both).split(sizes, 1)
         pieces = x.index_select(0, known.order).split(sizes)
-        done = [recomputed(_sums, piece, weight, up, *chunk) for piece, weight, chunk in zip(pieces, weights, known.chunks, strict=True)]
+        done = [_Sums.apply(piece, weight, *up, chunk.harmonics, chunk) for piece, weight, chunk in zip(pieces, weights, known.chunks, strict=True)]
         return torch.cat(done).index_select(0, known.back) if done else x
 
     def _angle_weight(self) -> Tensor:
@@ -97,11 +95,44 @@ class TorsionSum(nn.Module):
         return weight.new_zeros(self.degrees**2, self.radial, self.basis).index_copy(0, flat * flat + flat, weight)
 
 
-def _sums(x: Tensor, weight: Tensor, up: Tensor, slot: Tensor, kind: Tensor, atom: Tensor, harmonics: Tensor) -> Tensor:
-    """(kinds of a chunk, inner) sums at the atoms of a Chunk, for the kind of edge that each axis is."""
-    angle, torsion = torch.bmm(harmonics, weight.transpose(0, 1).index_select(0, kind)).chunk(2, 2)  # (edges, most, basis) each
-    product = F.linear((angle[..., None] * torsion[:, :, None]).flatten(2), up) * x.index_select(0, kind)[:, None]  # (A a) (B b) = sum A a B b
-    return segment_sum(product.flatten(1), atom, int(atom[-1]) + 1).view(-1, x.shape[1]).index_select(0, slot)
+class _Sums(torch.autograd.Function):
+    """(kinds of a chunk, inner) sums at the atoms of a Chunk, for the kind of edge that each axis is.
+
+    The backward pass computes anew what belongs to triplets and keeps nothing of it. Products with a matrix of few columns are written so that the long side
+    of the other one is last: that is several times faster.
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, angle_up, torsion_up, harmonics, chunk):
+        ctx.chunk = chunk
+        ctx.save_for_backward(x, weight, angle_up, torsion_up)
+        _, _, one, two = _factors(weight, angle_up, torsion_up, chunk)
+        product = one.mul_(two).mul_(x.index_select(0, chunk.kind)[:, None])
+        return segment_sum(product.flatten(1), chunk.atom, int(chunk.atom[-1]) + 1).view(-1, x.shape[1]).index_select(0, chunk.slot)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, down):
+        (x, weight, angle_up, torsion_up), chunk = ctx.saved_tensors, ctx.chunk
+        most, inner = chunk.harmonics.shape[1], x.shape[1]
+        angle, torsion, one, two = _factors(weight, angle_up, torsion_up, chunk)
+        table = down.new_zeros((int(chunk.atom[-1]) + 1) * most, inner).index_copy_(0, chunk.slot, down).view(-1, most, inner)
+        down = table.index_select(0, chunk.atom)  # (edges, most, inner)
+        to_x = segment_sum((one * two).mul_(down).sum(1), chunk.kind, len(x))
+        down.mul_(x.index_select(0, chunk.kind)[:, None])
+        slopes = [t.mul_(down).flatten(0, 1) for t in (two, one)]
+        ups = [(part.flatten(0, 1).mT @ slope).mT for part, slope in zip((angle, torsion), slopes, strict=True)]
+        back = torch.cat([(up.mT @ slope.mT).mT for up, slope in zip((angle_up, torsion_up), slopes, strict=True)], 1).view(len(angle), most, -1)
+        to_turned = torch.bmm(chunk.harmonics.mT, back)  # (edges, degrees^2, 2 basis)
+        to_weight = segment_sum(to_turned.flatten(1), chunk.kind, len(x)).view(len(x), *to_turned.shape[1:]).transpose(0, 1)
+        to_harmonics = torch.bmm(back, weight.transpose(0, 1).index_select(0, chunk.kind).mT) if ctx.needs_input_grad[4] else None
+        return to_x, to_weight, *ups, to_harmonics, None
+
+
+def _factors(weight: Tensor, angle_up: Tensor, torsion_up: Tensor, chunk: Chunk) -> tuple[Tensor, ...]:
+    """What all triplets give by angle and by torsion, (edges, most, basis) each, and by linear maps of these (edges, most, inner)."""
+    angle, torsion = torch.bmm(chunk.harmonics, weight.transpose(0, 1).index_select(0, chunk.kind)).chunk(2, 2)
+    return angle, torsion, F.linear(angle, angle_up), F.linear(torsion, torsion_up)
 
 
 class SphereNet(Directional):

@@ -83,6 +83,20 @@ def test_features_and_slopes_of_networks_are_those_of_the_whole_graph(name, trai
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10 * float(b.abs().max()))
 
 
+@pytest.mark.data
+def test_on_measured_crystals_a_fifth_of_the_edges_gives_the_features_of_all():
+    from matterloop.archive.sources import data_path
+    from matterloop.crystal.formats import read_table
+
+    crystals = read_table(data_path("mp20_biternary_val_test", "val.csv.gz"), rows=slice(0, 64)).crystals.bare()
+    model = load("m3gnet", "encoder", width=8, blocks=2).to(F64).eval()
+    short, plain = model.graph(crystals), whole(model, crystals)
+    assert len(kinds_of(short, crystals)) < len(plain) / 3
+    with torch.no_grad():
+        found, wanted = model(crystals, short).whole, model(crystals, plain).whole
+    assert float((found - wanted).abs().max() / wanted.abs().max()) < 1e-6
+
+
 def whole(model, crystals) -> Graph:
     """The graph of the model with every edge."""
     return model.graph(crystals.put(frac=crystals.frac.clone().requires_grad_()))
