@@ -2,7 +2,7 @@
 
     python recipes/pretraining_gains.py pretrain runs/pretraining_gains                 # every method once, on structures of MP-20; goes on where it was stopped
     python recipes/pretraining_gains.py measure runs/pretraining_gains --minutes 10     # fine-tuning; what is done is not done again
-    python recipes/pretraining_gains.py write runs/pretraining_gains                    # benchmarks/records/pretraining_gains.json and docs/pretraining_gains.svg
+    python recipes/pretraining_gains.py write runs/pretraining_gains                    # benchmarks/records/pretraining_gains.json, docs/pretraining_gains.svg and the table of docs/ideas/pretraining.md
 
 A variant is one literal of VARIANTS: how it was pre-trained, and what is trained from it. Of the training rows of a task N are drawn by seed, the same for all
 variants; a quarter as many of the rows for early stopping choose the epoch; all test rows are tested. The gain is the difference of the mean absolute errors,
@@ -68,6 +68,7 @@ EPOCHS = {100: 150, 400: 100, 1600: 40, 6400: 15}
 PRETRAINED_EPOCHS = 5
 SEEDS = (0, 1, 2)
 RESAMPLES = 2000
+BEGIN, END = "<!-- gains: written by recipes/pretraining_gains.py -->", "<!-- end of gains -->"
 
 
 def structures() -> Crystals:
@@ -158,8 +159,8 @@ def gain(ours: np.ndarray, base: np.ndarray, rng: np.random.Generator) -> dict:
     return {"change": float(found), "low": float(low), "high": float(high), "by_seed": [float(a.mean() / b.mean() - 1) for a, b in zip(ours, base, strict=True)]}
 
 
-def write(works: list[Path], record: Path, figure: Path) -> None:
-    """The record and the figure of all results of the folders; of equal keys the first counts."""
+def write(works: list[Path], record: Path, figure: Path, page: Path) -> None:
+    """The record, the figure and the table of the page, of all results of the folders; of equal keys the first counts."""
     from matterloop.app.figures.learning_gain import learning_gain
 
     done, entries = {k: r for work in reversed(works) for k, r in read(work).items()}, []
@@ -187,9 +188,26 @@ def write(works: list[Path], record: Path, figure: Path) -> None:
         new.write_text(json.dumps(words, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     with replacing(figure) as new:
         new.write_text(learning_gain(entries, units) + "\n", encoding="utf-8")
-    for e in entries:
-        told = e.get("against_scratch")
-        print(f"| {e['rows']:,} | {e['variant']} | {e['mae']:.2f} | " + (f"{told['change']:+.1%} ({told['low']:+.1%} to {told['high']:+.1%})" if told else "") + f" | {len(e['seeds'])} |")
+    lines = table(entries, overlap, units)
+    text = page.read_text(encoding="utf-8")
+    head, rest = text.split(BEGIN)[0], text.split(END)[1]
+    with replacing(page) as new:
+        new.write_text(head + "\n".join([BEGIN, *lines, END]) + rest, encoding="utf-8")
+    print("\n".join(lines))
+
+
+def table(entries: list[dict], overlap: dict, units: dict) -> list[str]:
+    """Markdown of all entries, task by task."""
+    lines = []
+    for task in dict.fromkeys(e["task"] for e in entries):
+        own, seen = [e for e in entries if e["task"] == task], overlap[task]
+        lines += ["", f"`{task}`, mean absolute error of {seen['of']:,} tested rows, {seen['rows']:,} of which share their formula with one of the structures that were pre-trained on:", "",
+                  f"| training rows | begun with | error, {units[task]} | change against scratch, 95 % interval | seeds |", "|---:|---|---:|---|---:|"]
+        for e in own:
+            told = e.get("against_scratch")
+            change = f"{told['change']:+.1%} ({told['low']:+.1%} to {told['high']:+.1%})" if told else ""
+            lines.append(f"| {e['rows']:,} | {e['variant']} | {e['mae']:.4g} | {change} | {len(e['seeds'])} |")
+    return [*lines, ""]
 
 
 def main() -> None:
@@ -203,6 +221,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="*", default=list(TASKS))
     parser.add_argument("--recipe", nargs="*", default=[], help="fields of the recipe, NAME=VALUE")
     parser.add_argument("--record", type=Path, default=Path("benchmarks/records/pretraining_gains.json"))
+    parser.add_argument("--page", type=Path, default=Path("docs/ideas/pretraining.md"))
     parser.add_argument("--also", type=Path, nargs="*", default=[], help="further folders with results, for write")
     parser.add_argument("--figure", type=Path, default=Path("docs/pretraining_gains.svg"))
     args = parser.parse_args()
@@ -213,7 +232,7 @@ def main() -> None:
     elif args.step == "measure":
         measure(args.work, args.only or list(VARIANTS), args.minutes, args.seeds, args.sizes, {k: json.loads(v) for k, _, v in (w.partition("=") for w in args.recipe)}, args.tasks)
     else:
-        write([args.work, *args.also], args.record, args.figure)
+        write([args.work, *args.also], args.record, args.figure, args.page)
 
 
 if __name__ == "__main__":
