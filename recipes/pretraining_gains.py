@@ -188,7 +188,7 @@ def write(works: list[Path], record: Path, figure: Path, page: Path) -> None:
         new.write_text(json.dumps(words, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     with replacing(figure) as new:
         new.write_text(learning_gain(entries, units) + "\n", encoding="utf-8")
-    lines = table(entries, overlap, units)
+    lines = ["", "![change of the error by what the training begins with](../pretraining_gains.svg)", *table(entries, overlap, units)]
     text = page.read_text(encoding="utf-8")
     head, rest = text.split(BEGIN)[0], text.split(END)[1]
     with replacing(page) as new:

@@ -44,6 +44,7 @@ CARD = Card(
     differs=(
         "any encoder of atoms is trained; the paper's is CGCNN with five convolutions, `matterloop pretrain crysgnn cgcnn --set blocks=5`",
         "neighbours as far as the twelfth are all counted, and atoms with fewer keep those; the code takes twelve in the order of listing and fills up with the first atom",
+        "the bilinear form has no bias of its own; the linear map after it has",
         "a student's features pass a linear map before they are compared, so that any width will do; squares are summed over features as in the paper, the code averages them",
         "the paper pre-trains on 800,000 crystals for 20 epochs of Adam at 0.03 in batches of 128; here the data are those given and the recipe is that of the house",
     ),
