@@ -18,7 +18,7 @@ from ..learn.low_fidelity import LowFidelity
 from ..learn.splits import Split
 from ..learn.targets import Target
 from ..learn.training import Training
-from .train_table import UserTable, _labels
+from .train_table import UserTable, labels_of
 
 FIELD, WRAPPER = "fidelity", "multi_fidelity"
 
@@ -50,7 +50,7 @@ class Fidelities:
         if not asked:
             return Fidelities()
         use, column = next(iter(asked.items()))
-        values, _, wrong = _labels(_column(table, column), "number", table.source, column, range(len(table.keys)))
+        values, _, wrong = labels_of(_column(table, column), "number", table.source, column, range(len(table.keys)))
         if wrong:
             place = next(iter(wrong))
             raise BadInput(wrong[place], file=table.source, row=table.places[place], field=column)

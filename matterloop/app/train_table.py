@@ -67,7 +67,7 @@ def read_user_table(path: str | Path, target: str, *, structure: str = "", formu
         inputs, rows, errors, column = _cells(path, frame, structure, formula, identity, limits)
         source = str(path)
     _has(frame, target, source, structure)
-    values, classes, wrong = _labels(frame[target].iloc[rows], kind, source, target, rows)
+    values, classes, wrong = labels_of(frame[target].iloc[rows], kind, source, target, rows)
     names = frame[column].astype(str).to_numpy()[rows] if column else np.array([str(r) for r in rows], dtype=object)
     unique = len(set(names)) == len(names)
     keys = [str(n) if unique else f"{n}#{r}" for n, r in zip(names, rows, strict=True)]
@@ -170,7 +170,7 @@ def _folder(path: Path, identity: str, limits):
     return frame, Crystals.join(crystals), rows, errors, column, source
 
 
-def _labels(column, kind: str, source: str, target: str, rows: Sequence[int]) -> tuple[np.ndarray, tuple[str, ...], dict[int, str]]:
+def labels_of(column, kind: str, source: str, target: str, rows: Sequence[int]) -> tuple[np.ndarray, tuple[str, ...], dict[int, str]]:
     """(values, names of two classes or none, {place: why it is wrong})."""
     import pandas as pd
 
