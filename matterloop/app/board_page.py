@@ -159,7 +159,7 @@ def _facts(b: TaskBoard) -> list[str]:
 # markdown
 
 
-ALT = {"ranking": "values with intervals, best first", "cost": "accuracy against seconds of training", "course": "error on the way of training"}
+ALT = {"ranking": "values with intervals, best first", "cost": "accuracy against seconds of training", "course": "error on the way of training, of the eight best at most"}
 OVERVIEW_HEAD = ["task", "best model", "metric", "value", "95 % interval", "base case", "its value", "models", "failed"]
 
 
