@@ -75,7 +75,7 @@ LIGHT = {"rate": 3e-3, "weight_decay": 1e-5, "schedule": "cosine", "warmup": 1.0
 RECIPES: dict[str, dict[str, Any]] = {
     "crystalformer": ATTENTION, "matformer": ATTENTION, "comformer": ATTENTION, "ecomformer": ATTENTION, "conformal_transformer": ATTENTION, "crabnet": ATTENTION,
     "equivariant_transformer": ATTENTION,
-    "crystalformer:light": {"rate": 3e-3, "weight_decay": 1e-5, "schedule": "cosine", "warmup": 1.0, "clip": 1.0, "averaging": "ema", "decay": 0.998, "loss": "l1", "epochs": 300},
+    "crystalformer:light": {**LIGHT, "rate": 4e-3, "decay": 0.998, "strain": 0.04, "epochs": 100},
     "matformer:light": LIGHT, "potnet:light": LIGHT, "comformer:light": LIGHT, "ecomformer:light": LIGHT,
     "cgcnn": {"rate": 0.01, "averaging": "ema", "decay": 0.995},
 }
