@@ -94,7 +94,7 @@ PLANS = {
     "last_phonon_peak": Plan("petretto_last_phonon_peak", "last peak of the phonon density of states", _SMALL),
     "measured_band_gap": Plan("matbench_expt_gap", "measured band gap, from the composition alone", ("median_of_trees",), "wishes with a limit on the measured gap, for any composition", budget=120.0),
     "formation_energy": Plan(
-        "engine_formation_energy", "formation energy after relaxation by CHGNet; less the hull at the composition it is the energy above CHGNet's hull", ("cgcnn_20k", "crystalformer:light"),
+        "engine_formation_energy", "formation energy after relaxation by CHGNet; less the hull at the composition it is the energy above CHGNet's hull", ("cgcnn_20k", "cgcnn"),
         "screens before anything is relaxed, and `matterloop predict`: it learnt from relaxed crystals and from our own candidates as they were proposed, always with the energy after "
         "relaxation. Where `discover` has relaxed a crystal the computed energy decides", beside="engine_energy_above_hull"),
 }
@@ -176,7 +176,7 @@ def train_candidate(name: str, label: str, budget: float, seed: int) -> None:
     said = first[0][val] if first else _values(found, held, val)
     judged = float(metric(held.task.metric).function(held.labels[val], said)) if len(val) else measured[held.task.metric]["value"]
     figures = {
-        "label": label, "model": one.model, "members": one.members, "options": dict(one.options), "train_rows": one.rows or len(rows["train"]), "calibration_rows": len(val),
+        "label": label, "model": one.model, "members": one.members, "options": dict(one.options), "train_rows": one.rows or len(rows["train"]), "calibration_rows": min(len(val), one.rows // 4) if one.rows else len(val),
         "parameters": record["parameters"], "cpu_seconds": round(time.process_time() - begin), "val": judged, "measured": measured}
     records = [record]
     if plan.beside:
