@@ -71,7 +71,7 @@ class Block(nn.Module):
         metric = here.sum((moved[..., None] * every[:, None]).flatten(1)).unflatten(1, (-1, 6))  # products of rows are those of matrices
         trace = metric[..., :3].sum(-1)
         flat = metric.square().sum(-1) - trace.square() / 3
-        stretch = 3 * (here.take(metric.flatten(1)).view(len(square), -1, 6) * square[:, None]).sum(-1) / (1 + here.take(trace))
+        stretch = 3 * (here.take(metric.flatten(1)).unflatten(1, (-1, 6)) * square[:, None]).sum(-1) / (1 + here.take(trace))
         message = kinds.take(self.filter(images.radial)) * there.take(self.sent(x)) * torch.sigmoid(self.stretch(stretch)) * weight
         x = x + self.received(F.silu(here.sum(message))) + self.energy(torch.cat([trace / 2, flat / (1 + trace).square()], 1))
         x = x + self.attention(x, images)

@@ -57,6 +57,14 @@ def test_features_are_those_of_all_edges(name, training):
         torch.testing.assert_close(p, q, rtol=1e-10, atol=1e-10, msg=lambda m, key=key: f"{key}: {m}")
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_atoms_without_neighbours_have_features(name):
+    model = load(name, "encoder", **find(name, "encoder").card.small).double().train()
+    alone = Crystals.of([[0.5] * 3, [0.0] * 3], [1, 2], 30 * torch.eye(3), periodic=[False] * 3)
+    found = model(alone, model.graph(alone)).site
+    assert len(found) == 2 and bool(found.isfinite().all())
+
+
 def test_turns_bring_neighbours_onto_neighbours():
     """Wurtzite: the six-fold screw brings zinc onto zinc, whose oxygens then lie where the other's lay, turned."""
     crystal = hexagonal()
