@@ -113,12 +113,12 @@ def read(work: Path) -> dict[str, dict]:
 
 
 def measure(work: Path, variants: list[str], minutes: float, seeds: list[int], sizes: list[int] | None, recipe: dict, tasks: list[str]) -> None:
-    """Train and test what is not done yet, seed by seed, until the time is over."""
+    """Train and test what is not done yet, size by size and seed by seed, until the time is over."""
     end, done = time.monotonic() + 60 * minutes, read(work)
     for task, own in ((t, TASKS[t]) for t in tasks):
         held = None
-        for seed in seeds:
-            for size in sizes or own:
+        for size in sizes or own:
+            for seed in seeds:
                 for name in (v for v in variants if v in ONLY.get(task, variants)):
                     if key(task, size, seed, name) in done or time.monotonic() > end:
                         continue
