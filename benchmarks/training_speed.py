@@ -118,7 +118,8 @@ def original_matgl(options, data):
     model = M3GNet(element_types=DEFAULT_ELEMENTS, is_intensive=True) if options.model == "m3gnet" else MEGNet(element_types=DEFAULT_ELEMENTS)
     cutoff = 5.0 if options.model == "m3gnet" else 4.0  # Å, as in ours and in the papers
     converter = Structure2Graph(element_types=DEFAULT_ELEMENTS, cutoff=cutoff)
-    dataset = MGLDataset(structures=structures, labels={"y": [float(y) for y in data["y"]]}, converter=converter, save_cache=False)
+    labels, root = {"y": [float(y) for y in data["y"]]}, str(Path(options.data).with_name("matgl"))
+    dataset = MGLDataset(structures=structures, labels=labels, converter=converter, save_cache=False, root=root)
     loader = torch.utils.data.DataLoader(dataset, batch_size=options.size, shuffle=True, collate_fn=collate_fn_graph)
 
     def loss(batch):
