@@ -275,7 +275,7 @@ def write(name: str) -> None:
     replace(found, members=tuple(replace(m, data={**m.data, **s}) for m in found.members)).save(target)
     others = {k: round(v["val"], 5) for k, v in trained(name).items()}
     card = write_card(
-        target, what=f"predictor of the {plan.what}", unit=task.unit, made_by=f"python recipes/train_predictors.py train {name}; ... write {name}", credit=described(task)["credit"],
+        target, what=f"predictor of the {plan.what}", unit=task.unit, made_by=f"python recipes/train_predictors.py train {name} --candidate {label}; ... write {name}", credit=described(task)["credit"],
         data=task.data, task=plan.task, metric=task.metric, purpose=plan.purpose, chosen_on_validation_rows=others, **{k: v for k, v in figures.items() if k != "val"})
     print(card)
     for other in trained(name):
