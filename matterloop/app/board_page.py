@@ -63,9 +63,9 @@ def figures(b: TaskBoard) -> dict[str, str]:
     if len(shown) < 2:
         return {}
     out = {"ranking": ranking([(e.name, e.value, *e.interval, _kind(b, e)) for e in shown], _axis(b))}
-    paid = [(e.name, e.costs["training_seconds"], e.value, *e.interval, _kind(b, e)) for e in shown if e.costs.get("training_seconds", 0) > 0]
+    paid = [(e.name, spent, e.value, *e.interval, _kind(b, e)) for e in shown if (spent := e.costs.get("training_cpu_seconds") or e.costs.get("training_seconds", 0)) > 0]
     if len(paid) > 1:
-        out["cost"] = against_cost(paid, "seconds of training, all folds", _axis(b), larger=b.task.metric not in ("mae", "rmse"))
+        out["cost"] = against_cost(paid, "seconds of training, all folds (of the processor where they were counted, else of the clock)", _axis(b), larger=b.task.metric not in ("mae", "rmse"))
     trained = [(e.name, [p for p in e.course if min(p) > 0]) for e in shown]
     trained = [(name, course) for name, course in trained if len(course) > 1][: len(COLOURS)]
     if trained:
