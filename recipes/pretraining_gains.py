@@ -60,6 +60,8 @@ VARIANTS = {  # name: what is trained, `start` or `teacher` from above; `crysxpp
     "vectors drawn, learnt": {"options": {"elements": 64}},
     "crysdiff": {"start": "crysdiff"},
     "crysdiff, number diffused": {"start": "crysdiff", "model": "property_diffusion", "options": {"encoder": "cgcnn"}},
+    "strained crystals": {"recipe": {"strain": 0.04}},
+    "pretrain_gnn:masking, strained": {"start": "masking", "recipe": {"strain": 0.04}},
     "number diffused": {"model": "property_diffusion", "options": {"encoder": "cgcnn"}},
 }
 TASKS = {"aflow_bulk_modulus": (100, 400, 1600), MP20[0]: (400, 6400)}
