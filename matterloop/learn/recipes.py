@@ -77,6 +77,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "equivariant_transformer": ATTENTION,
     "crystalformer:light": {**LIGHT, "rate": 4e-3, "decay": 0.998, "strain": 0.04, "epochs": 100},
     "matformer:light": LIGHT, "ecomformer:light": LIGHT, "potnet:light": {**LIGHT, "rate": 6e-3}, "comformer:light": {**LIGHT, "rate": 6e-3},
+    "gemnet:light": LIGHT,
     "cgcnn": {"rate": 0.01, "averaging": "ema", "decay": 0.995},
 }
 

@@ -49,7 +49,6 @@ CARD = Card(
         "the last map of each output block gives `width` features, and one linear map of their sum the targets; the original has one map",
         "first weights are uniform with the variance of the original's orthogonal ones",
         "an atom or edge that symmetry repeats is computed once and counted as often as it occurs: the same numbers, less work",
-        "GemNet-T, of the same line, is not here",
     ),
 )
 

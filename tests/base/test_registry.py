@@ -59,7 +59,7 @@ def test_built_in_parts_lie_on_shelves_and_bring_what_they_build():
         assert f"class {entry.card.build}" in entry.path.read_text() or f"def {entry.card.build}(" in entry.path.read_text()
 
 
-UNDER = {"sevennet": "mattersim", "ecomformer": "comformer", "screened": "wyckoff_transformer", "crystal_nn": "atomic_fingerprints", "composition_statistics": "magpie", "structure_statistics": "atomic_fingerprints", "elastic_net": "random_forest", "gradient_boosting": "random_forest", "stacking": "random_forest",
+UNDER = {"sevennet": "mattersim", "ecomformer": "comformer", "gemnet": "dimenet", "screened": "wyckoff_transformer", "crystal_nn": "atomic_fingerprints", "composition_statistics": "magpie", "structure_statistics": "atomic_fingerprints", "elastic_net": "random_forest", "gradient_boosting": "random_forest", "stacking": "random_forest",
          "crystal_transformer": "ct_uae", "property_diffusion": "crysdiff"}  # a part with a file of its own -> the entry of the catalogue that lists it among others
 
 BELOW = {"m3gnet": "predict"}  # a network without its potential stands in a lower room than the entry of the catalogue

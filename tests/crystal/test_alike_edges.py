@@ -66,6 +66,7 @@ def test_messages_of_any_depth_are_those_of_the_whole_graph(builder):
 NETWORKS = {
     "alignn": {"width": 8, "inner": 4, "layers": 2, "plain": 2},
     "dimenet": {"width": 8, "inner": 4, "basis": 3, "out": 8, "blocks": 2, "degrees": 4, "radial": 3, "cutoff": 4.5, "dense": 1},
+    "gemnet": {"width": 8, "inner": 4, "bilinear": 4, "basis": 3, "blocks": 2, "degrees": 4, "radial": 3, "cutoff": 4.5, "dense": 1},
 }
 NETWORKS |= {"spherenet": NETWORKS["dimenet"], "m3gnet": {"width": 8, "blocks": 2}}
 
