@@ -6,6 +6,8 @@ J. Gasteiger, F. Becker, S. Günnemann, "GemNet: Universal directional graph neu
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -23,27 +25,25 @@ def scaled_silu(x: Tensor) -> Tensor:
 
 
 class Dense(nn.Module):
-    """A linear map without bias; rows of the first weights are orthogonal, of mean 0 and variance 1 / fan_in. `factor`, at first 1, is fitted once."""
+    """A linear map without bias; rows of the first weights are orthogonal, of mean 0 and variance 1 / fan_in. `factor` is 1 until `fit_factors`."""
 
     def __init__(self, rng: torch.Generator, fan_in: int, fan_out: int, fitted: bool = False):
         super().__init__()
-        weight = nn.init.orthogonal_(torch.empty(fan_out, fan_in), generator=rng)
+        weight = nn.init.orthogonal_(torch.empty(fan_out, fan_in, dtype=torch.float64), generator=rng)
         spread, mean = torch.var_mean(weight, 1, keepdim=True)
-        self.weight = nn.Parameter((weight - mean) / torch.sqrt((spread + 1e-6) * fan_in))
-        self.fits = fitted
+        self.weight = nn.Parameter(((weight - mean) / torch.sqrt((spread + 1e-6) * fan_in)).to(torch.float32))
+        self.fits = False  # while `fit_factors` runs
         self.register_buffer("factor", torch.ones(()) if fitted else None)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight if self.factor is None else self.weight * self.factor)
 
     def fit(self, like: Tensor, made: Tensor) -> Tensor:
-        """What was `made` (rows, width) in proportion to this map, the first time with the variance of `like` (rows, width)."""
+        """What was `made` (rows, width) in proportion to this map; where factors are fitted, with the variance of `like` (rows, width)."""
         if not self.fits:
             return made
-        self.fits = False
-        ratio = torch.sqrt(like.var(0).mean() / made.var(0).mean())
-        self.factor.copy_(ratio)
-        return made * ratio
+        self.factor.copy_(torch.sqrt(like.var(0).mean() / made.var(0).mean()))
+        return made * self.factor
 
 
 class Layer(Dense):
@@ -74,3 +74,19 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x + self.layers(x)) * HALF
+
+
+@torch.no_grad()
+def fit_factors(module: nn.Module, run: Callable[[nn.Module], object]) -> None:
+    """Give the factors inside `module` the values that keep variances in one `run` of it, each with those before it in place.
+
+    A copy in float64 is run, so that the factors do not depend on how a machine rounds.
+    """
+    copy = deepcopy(module).to(torch.float64)
+    for part in copy.modules():
+        if isinstance(part, Dense):
+            part.fits = part.factor is not None
+    run(copy)
+    for part, its in zip(module.modules(), copy.modules(), strict=True):
+        if isinstance(part, Dense) and part.factor is not None:
+            part.factor.copy_(its.factor)

@@ -51,7 +51,7 @@ def test_what_edges_hear_is_the_sum_over_triplets():
 
 
 def test_scale_factors_keep_the_variance_of_the_first_weights():
-    """Sums over neighbours and products with basis functions leave it within a factor of a few, at any cutoff; half the factors and a block loses four fifths."""
+    """Within a factor of a few, at any cutoff."""
     for cutoff in (2.5, 5.0, 7.0):
         model, crystals = GemNetT(width=32, inner=16, bilinear=16, cutoff=cutoff), made_up(cutoff)
         factors = torch.stack([b for name, b in model.named_buffers() if name.endswith("factor")])
