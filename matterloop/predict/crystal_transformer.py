@@ -40,7 +40,6 @@ CARD = Card(
         "cell": "the lattice is not looked at: an atom that is told at an equal place of another cell is another atom",
         "supercell": "the lattice is not looked at: copies of an atom are further atoms",
         "far_atoms": "attention joins all atoms of a structure, however far apart",
-        "smooth": "perceptrons with rectifiers, as in the paper: slopes jump",
     },
     reference=2.2784109248070403,
     presets={"small": {"embedding_width": 64, "place_width": 64, "layers": 3, "heads": 4, "inner": 128}},
