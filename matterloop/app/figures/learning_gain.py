@@ -29,7 +29,7 @@ def learning_gain(entries: Sequence[Mapping[str, Any]], units: Mapping[str, str]
         top = y
         for variant in dict.fromkeys(e["variant"] for e in own):
             rows = sorted((e for e in own if e["variant"] == variant), key=lambda e: e["rows"])
-            parts.append(text(left - 62, y + ROW * len(rows) / 2 + 4, variant, 10.5, "end", INK))
+            parts.append(text(left - 74, y + ROW * len(rows) / 2 + 4, variant, 10.5, "end", INK))
             for e in rows:
                 s, at = e["against_scratch"], y + ROW / 2
                 colour = KEPT if s["high"] < 0 else WARN if s["low"] > 0 else OTHER
