@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..base.errors import BadInput
-from ..crystal.compositions import Compositions, atom_mean
+from ..crystal.compositions import Compositions
 from ..crystal.state import Crystals
 from .distance import Nearness, Reference, describe
 from .low_fidelity import FOLDER, LowFidelity
@@ -179,7 +179,7 @@ def pooled(member: Trained | TrainedRegressor, inputs: Crystals | Compositions) 
     encoder, parts = member.predictor.encoder.eval(), []
     for piece in read_by(encoder, inputs).split(TOGETHER):
         found = encoder(piece, encoder.graph(piece))
-        parts.append((found.whole if found.whole is not None else atom_mean(found.site, piece)).to(torch.float64))
+        parts.append(found.of_crystals(piece).to(torch.float64))
     return torch.cat(parts).numpy()
 
 

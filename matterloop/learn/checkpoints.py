@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..archive.files import replacing, sha256_of
-from ..base.errors import BadInput
+from ..base.errors import BadInput, Missing
 
 FORMAT = "matterloop-checkpoint-1"
 
@@ -96,3 +96,22 @@ def read_tensors(folder: Path, name: str, digest: str, words: str) -> dict[str, 
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise BadInput(f"cannot be read: {error}", str(path)) from None
+
+
+def read_words(path: Path, version: int, kinds: Mapping[str, type], what: str) -> dict[str, Any]:
+    """The JSON object of a file, with "version" `version` and every word of `kinds` in its kind; BadInput for another version, unknown and missing words, and, saying
+    `what` is wanted, where it cannot be read."""
+    where = str(path)
+    try:
+        words = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"cannot be read ({error.strerror}); {what}", where) from None
+    except ValueError as error:
+        raise BadInput(f"is not JSON: {error}", where) from None
+    if not isinstance(words, dict) or words.get("version") != version:
+        raise BadInput(f"is of version {words.get('version') if isinstance(words, dict) else None!r}, this program reads {version}", where)
+    if unknown := [k for k in words if k not in kinds]:
+        raise BadInput(str(Missing("word", unknown[0], kinds)), where)
+    if wrong := [k for k, kind in kinds.items() if not isinstance(words.get(k), kind)]:
+        raise BadInput(f"{wrong[0]!r} is missing or no {kinds[wrong[0]].__name__}", where)
+    return words

@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..archive.files import replacing
-from ..base.errors import BadInput, Missing
+from ..base.errors import BadInput
 from ..base.quantities import Quantity
 from ..base.registry import find, load
 from ..base.seeds import torch_stream
 from ..crystal.compositions import atom_mean
 from ..crystal.state import Crystals
 from ..layers.parts import linear
-from .checkpoints import read_tensors, write_tensors
+from .checkpoints import read_tensors, read_words, write_tensors
 from .data import Batch
 from .targets import Features, Predictor
 from .trained import WORDS as TRAINED, Trained
@@ -124,18 +124,7 @@ class Pretrained:
         where = str(folder / WORDS)
         if not (folder / WORDS).exists() and (folder / TRAINED).exists():
             return Pretrained.of_trained(Trained.load(folder))
-        try:
-            words = json.loads((folder / WORDS).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise BadInput(f"cannot be read ({error.strerror}); a pre-trained encoder is a folder with {WORDS} and {WEIGHTS}, as `matterloop pretrain` writes it", where) from None
-        except ValueError as error:
-            raise BadInput(f"is not JSON: {error}", where) from None
-        if not isinstance(words, dict) or words.get("version") != VERSION:
-            raise BadInput(f"is of version {words.get('version') if isinstance(words, dict) else None!r}, this program reads {VERSION}", where)
-        if unknown := [k for k in words if k not in _KINDS]:
-            raise BadInput(str(Missing("word", unknown[0], _KINDS)), where)
-        if wrong := [k for k, kind in _KINDS.items() if not isinstance(words.get(k), kind)]:
-            raise BadInput(f"{wrong[0]!r} is missing or no {_KINDS[wrong[0]].__name__}", where)
+        words = read_words(folder / WORDS, VERSION, _KINDS, f"a pre-trained encoder is a folder with {WORDS} and {WEIGHTS}, as `matterloop pretrain` writes it")
         if set(words["files"]) != {WEIGHTS}:
             raise BadInput(f"names the files {sorted(words['files'])}, wanted is {WEIGHTS} alone", where)
         weights = read_tensors(folder, WEIGHTS, words["files"][WEIGHTS], WORDS)

@@ -14,10 +14,8 @@ from torch import Tensor, nn
 
 from ..base.errors import BadInput
 from ..base.seeds import torch_stream
-from ..crystal.compositions import atom_mean
 from ..crystal.graph import Graph
 from ..crystal.state import Crystals
-from ..layers.parts import perceptron
 from .data import Batch
 from .targets import Predictor
 
@@ -37,8 +35,7 @@ class Strained(nn.Module):
         if not 0 < spread <= 0.2 or not share >= 0:
             raise BadInput(f"the spread of the strain is {spread}, allowed are numbers from 0 to 0.2; its share {share}, allowed are numbers from 0", "Strained")
         self.predictor, self.spread, self.share = predictor, spread, share
-        rng, encoder = torch_stream(seed, "strained"), predictor.encoder
-        self.second = encoder.head(rng, 1) if hasattr(encoder, "head") else perceptron(rng, encoder.width, predictor.hidden, 1)
+        self.second = predictor.number_head(torch_stream(seed, "strained"), 1)
 
     def loss(self, batch: Batch, rng: torch.Generator | None = None, error: str = "l1") -> tuple[Tensor, dict[str, Tensor]]:
         """The predictor's loss on strained crystals plus `share` times the error of the strain, and the parts; `rng` draws the strains."""
@@ -47,8 +44,8 @@ class Strained(nn.Module):
         crystals, graph = scaled(batch.crystals, graph, 1 + self.spread * size)
         found = self.predictor.encoder(crystals, graph)
         own, parts = self.predictor.loss(replace(batch, crystals=crystals, graph=graph), rng, error, found)
-        rows = found.whole if found.whole is not None else atom_mean(found.site, crystals)
-        strain = (self.second(rows)[:, 0] - size.to(rows)).abs().mean()
+        told = self.second(found.of_crystals(crystals))[:, 0]
+        strain = (told - size.to(told)).abs().mean()
         return own + self.share * strain, {**parts, "strain": strain}
 
 

@@ -42,6 +42,10 @@ class Features(NamedTuple):
     vector: Tensor | None = None
     tensor: Tensor | None = None
 
+    def of_crystals(self, crystals: Crystals) -> Tensor:
+        """(crystals, width) of every crystal: `whole`, or the mean of its sites."""
+        return self.whole if self.whole is not None else atom_mean(self.site, crystals)
+
 
 @dataclass(frozen=True)
 class Target:
@@ -130,14 +134,17 @@ class Predictor(nn.Module):
         self.weights = {n: float((weights or {}).get(n, 1.0)) for n in names}
 
     def _head(self, target: Target, rng: torch.Generator) -> nn.Module:
-        width = self.encoder.width
         if target.rank == 0:
             outputs = 4 if target.evidential else max(target.classes, 1) + target.width
-            return self.encoder.head(rng, outputs) if hasattr(self.encoder, "head") else perceptron(rng, width, self.hidden, outputs)
+            return self.number_head(rng, outputs)
         usable = {"edge", "vector"} if target.rank == 1 else {"edge", "vector", "tensor"}
         if not usable & set(self.offers):
             raise BadInput(f"{target.name!r} has a rank above 0; features without directions cannot give it", "Predictor")
-        return (VectorHead if target.rank == 1 else TensorHead)(rng, width, self.hidden, self.offers)
+        return (VectorHead if target.rank == 1 else TensorHead)(rng, self.encoder.width, self.hidden, self.offers)
+
+    def number_head(self, rng: torch.Generator, outputs: int) -> nn.Module:
+        """(rows, width) to (rows, outputs): the encoder's own head where it has one, else two layers."""
+        return self.encoder.head(rng, outputs) if hasattr(self.encoder, "head") else perceptron(rng, self.encoder.width, self.hidden, outputs)
 
     def forward(self, crystals: Crystals, graph: Graph | None = None) -> dict[str, Tensor]:
         """{target: (crystals,) or (atoms,) numbers with trailing axes (3,) or (3, 3) of its rank, or (rows, classes) scores}, numbers in float64."""
@@ -184,7 +191,7 @@ class Predictor(nn.Module):
             return y if of_sites else atom_mean(y, crystals)
         rows = found.site
         if not of_sites:
-            rows = found.whole if found.whole is not None else atom_mean(rows, crystals)
+            rows = found.of_crystals(crystals)
         elif rows is None and target.per == "site":
             raise BadInput(f"{target.name!r} is asked for every atom, and this encoder does not tell atoms apart", "Predictor")
         if learning and hasattr(head, "errors"):

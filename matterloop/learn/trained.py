@@ -18,7 +18,7 @@ from ..base.quantities import quantity_of
 from ..base.registry import load as load_part
 from ..crystal.compositions import Compositions
 from ..crystal.state import Crystals
-from .checkpoints import read_tensors, write_tensors
+from .checkpoints import read_tensors, read_words, write_tensors
 from .scaling import Scaling
 from .targets import Predictor, Target
 
@@ -148,18 +148,7 @@ _KINDS = {"version": int, "encoder": str, "options": dict, "seed": int, "hidden"
 
 def _words(folder: Path) -> dict[str, Any]:
     where = str(folder / WORDS)
-    try:
-        words = json.loads((folder / WORDS).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"cannot be read ({error.strerror}); a trained predictor is a folder with {WORDS} and {WEIGHTS}", where) from None
-    except ValueError as error:
-        raise BadInput(f"is not JSON: {error}", where) from None
-    if not isinstance(words, dict) or words.get("version") != VERSION:
-        raise BadInput(f"is of version {words.get('version') if isinstance(words, dict) else None!r}, this program reads {VERSION}", where)
-    if unknown := [k for k in words if k not in _KINDS]:
-        raise BadInput(str(Missing("word", unknown[0], _KINDS)), where)
-    if wrong := [k for k, kind in _KINDS.items() if not isinstance(words.get(k), kind)]:
-        raise BadInput(f"{wrong[0]!r} is missing or no {_KINDS[wrong[0]].__name__}", where)
+    words = read_words(folder / WORDS, VERSION, _KINDS, f"a trained predictor is a folder with {WORDS} and {WEIGHTS}")
     if WEIGHTS not in words["files"]:
         raise BadInput(f"names no {WEIGHTS}", where)
     if plain := [n for n in words["files"] if n != WEIGHTS and not EXTRA.fullmatch(n)]:
