@@ -20,7 +20,9 @@ from ..crystal.composition import density
 from ..crystal.state import Crystals
 from ..crystal.symmetry import Symmetry, analyse
 from ..potential.oracle import Oracle
+from .at_rest import brought_to_rest, check_periodic
 from .elastic_tensor import ElasticTensor, allowed, mandel_to_voigt, strain_of, voigt_of
+from .per_crystal import PerCrystal
 from .relax import RelaxedOne, relax
 
 CARD = Card(
@@ -69,22 +71,13 @@ class ElasticOne:
 
 
 @dataclass(frozen=True)
-class Elasticity:
+class Elasticity(PerCrystal[ElasticOne]):
     """Answer of `elastic`: one `ElasticOne` per crystal in input order, whose energies they are, and what it cost."""
 
     results: tuple[ElasticOne, ...]
     oracle: str
     evaluations: int
     seconds: float
-
-    def __len__(self) -> int:
-        return len(self.results)
-
-    def __iter__(self):
-        return iter(self.results)
-
-    def __getitem__(self, i: int) -> ElasticOne:
-        return self.results[i]
 
 
 @dataclass(frozen=True)
@@ -114,17 +107,13 @@ def elastic(crystals: Crystals, oracle: Oracle, *, strains: Sequence[float] = ST
     sizes = sorted(strains)
     if not sizes or any(abs(a + b) > 1e-12 for a, b in zip(sizes, reversed(sizes), strict=True)) or 0.0 in sizes or max(sizes) > 0.1:
         raise BadInput(f"strains are {list(strains)}; wanted are both signs of each, at most 0.1", "elastic")
-    if not bool(crystals.periodic.all()):
-        raise BadInput("does not repeat along three axes", f"crystal {int((~crystals.periodic.all(-1)).nonzero()[0])}")
+    check_periodic(crystals)
     begin, tell = time.perf_counter(), on_step or (lambda what, done, of: None)
     crystals = crystals.bare().to(torch.float64)
     options = {"fmax": fmax, "batch_atoms": batch_atoms, "should_stop": should_stop}
     evaluations, reasons = 0, [""] * len(crystals)
     if not at_rest:
-        rest = relax(crystals, oracle, smax=2e-5, steps=1000, on_step=lambda flying, done: tell("relax", done, len(crystals)), **options)
-        evaluations += rest.evaluations
-        reasons = ["" if r.converged else f"at rest: {r.status}, {r.reason}" for r in rest]
-        crystals = Crystals.join([r.crystal.bare() for r in rest]) if len(rest) else crystals
+        crystals, reasons, evaluations = brought_to_rest(crystals, oracle, smax=2e-5, steps=1000, on_step=lambda flying, done: tell("relax", done, len(reasons)), **options)
     plans = [None if reason else _plan(crystals[i], symprec) for i, reason in enumerate(reasons)]
     jobs = [(i, size * np.eye(6)[k]) for i, plan in enumerate(plans) if plan is not None for k in plan.modes for size in sizes]
     found: list[RelaxedOne] = []

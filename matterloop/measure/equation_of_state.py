@@ -19,6 +19,8 @@ from ..base.errors import BadInput, Missing
 from ..base.units import GPA_PER_EV_PER_A3
 from ..crystal.state import Crystals
 from ..potential.oracle import Oracle
+from .at_rest import brought_to_rest, check_periodic
+from .per_crystal import PerCrystal
 from .relax import relax
 
 FORMS = ("birch-murnaghan", "vinet")
@@ -80,22 +82,13 @@ class StateOne:
 
 
 @dataclass(frozen=True)
-class States:
+class States(PerCrystal[StateOne]):
     """Answer of `equation_of_state`: one `StateOne` per crystal in input order."""
 
     results: tuple[StateOne, ...]
     oracle: str
     evaluations: int
     seconds: float
-
-    def __len__(self) -> int:
-        return len(self.results)
-
-    def __iter__(self):
-        return iter(self.results)
-
-    def __getitem__(self, i: int) -> StateOne:
-        return self.results[i]
 
 
 def equation_of_state(crystals: Crystals, oracle: Oracle, *, scales: Sequence[float] = SCALES, form: str = "birch-murnaghan", fmax: float = 0.01, atoms: bool = True,
@@ -112,15 +105,12 @@ def equation_of_state(crystals: Crystals, oracle: Oracle, *, scales: Sequence[fl
     sizes = sorted(float(s) for s in scales)
     if len(sizes) < FEWEST or not 0.3 < sizes[0] < 1 < sizes[-1] < 3:
         raise BadInput(f"scales are {list(scales)}; wanted are {FEWEST} or more, below and above 1", "equation of state")
-    if not bool(crystals.periodic.all()):
-        raise BadInput("does not repeat along three axes", f"crystal {int((~crystals.periodic.all(-1)).nonzero()[0])}")
+    check_periodic(crystals)
     begin, crystals, evaluations = time.perf_counter(), crystals.bare(), 0
     reasons = [""] * len(crystals)
     options = {"fmax": fmax, "batch_atoms": batch_atoms, "should_stop": should_stop}
     if not at_rest:
-        rest = relax(crystals, oracle, steps=1000, smax=2e-4, **options)
-        evaluations, reasons = rest.evaluations, ["" if r.converged else f"at rest: {r.status}, {r.reason}" for r in rest]
-        crystals = Crystals.join([r.crystal.bare() for r in rest])
+        crystals, reasons, evaluations = brought_to_rest(crystals, oracle, steps=1000, smax=2e-4, **options)
     sound = [i for i, reason in enumerate(reasons) if not reason]
     energies = {i: np.full(len(sizes), np.nan) for i in sound}
     if sound:

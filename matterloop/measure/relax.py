@@ -7,7 +7,7 @@ crystals in flight, failures and what a result holds: flight.py.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,6 +20,7 @@ from ..crystal.state import Crystals
 from ..potential.oracle import Oracle
 from .flight import Limits, RelaxedOne, Run
 from .optimizers import OPTIMIZERS
+from .per_crystal import PerCrystal
 from .rejection import Rejection
 
 CARD = Card(
@@ -44,7 +45,7 @@ CARD = Card(
 
 
 @dataclass(frozen=True)
-class Relaxation:
+class Relaxation(PerCrystal[RelaxedOne]):
     """Answer of `relax`: one `RelaxedOne` per crystal in input order, and what it cost.
 
     oracle, energy_scheme  whose energies these are
@@ -57,15 +58,6 @@ class Relaxation:
     calls: int
     evaluations: int
     seconds: float
-
-    def __len__(self) -> int:
-        return len(self.results)
-
-    def __iter__(self) -> Iterator[RelaxedOne]:
-        return iter(self.results)
-
-    def __getitem__(self, i: int) -> RelaxedOne:
-        return self.results[i]
 
     @cached_property
     def crystals(self) -> Crystals:

@@ -39,3 +39,23 @@ SHIFTS = {
     "cell": lambda c: 0.01 * c.cell.norm(dim=-1).sum(-1) / c.volume ** (1 / 3),
     "supercell": lambda c: 0.01 * c.counts.to(c.frac),
 }
+
+
+# what a part does to crystals before it measures them
+
+
+def start_in_place(c):
+    c.frac.add_(1.0)
+    return c
+
+
+def no_single_atoms(c):
+    if c.atoms == 1:
+        raise IndexError("squeezed away")
+    return c
+
+
+def all_or_nothing(c):
+    if float((c.frac[c.offsets[:-1]] - c.frac[(c.offsets[:-1] + 1).clamp(max=c.atoms - 1)]).abs().sum(1).min()) == 0 and c.atoms > 1:
+        raise RuntimeError("an energy is infinite")
+    return c

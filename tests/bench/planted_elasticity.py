@@ -8,7 +8,7 @@ import torch
 from matterloop.measure.elastic import Elastic
 from matterloop.measure.elastic_tensor import ElasticTensor
 
-from .planted import SHIFTS, part
+from .planted import SHIFTS, all_or_nothing, no_single_atoms, part, start_in_place
 
 
 class Bent:
@@ -32,24 +32,6 @@ def elastic(bug=None, start=None):
     return part("measure", lambda **o: Bent(bug, start, **o), ("elastic_tensor",), tolerance=1e-3, tolerance_reason="stresses of relaxed atoms", small={"fmax": 0.001})
 
 
-def _in_place(crystals):
-    crystals.frac.add_(1.0)
-    return crystals
-
-
-def _one_atom(crystals):
-    if crystals.atoms == 1:
-        raise IndexError("squeezed away")
-    return crystals
-
-
-def _raises(crystals):
-    first = crystals.frac[crystals.offsets[:-1]]
-    if crystals.atoms > 1 and bool(((first - crystals.frac[crystals.offsets[:-1] + 1]).abs().sum(1) == 0).any()):
-        raise RuntimeError("a stress is infinite")
-    return crystals
-
-
 def _forbidden(c, i, crystals):
     wrong = c.copy()
     wrong[0, 3] = wrong[3, 0] = 0.5
@@ -60,10 +42,10 @@ SOUND = elastic()
 BUGS = {name: elastic(lambda c, i, crystals, f=f: c * (1 + 30 * float(f(crystals)[i]))) for name, f in SHIFTS.items()} | {
     "answers": elastic(lambda c, i, crystals: 1.01 * c),
     "batching": elastic(lambda c, i, crystals: c * (1 + 0.01 * i)),
-    "one_atom": elastic(start=_one_atom),
-    "inputs_untouched": elastic(start=_in_place),
+    "one_atom": elastic(start=no_single_atoms),
+    "inputs_untouched": elastic(start=start_in_place),
     "repeatable": elastic(lambda c, i, crystals: c + 1e-9 * float(torch.rand(1))),
     "turns": elastic(lambda c, i, crystals: c + np.diag([5.0, 0, 0, 0, 0, 0])),
     "forbidden": elastic(_forbidden),
-    "hopeless": elastic(start=_raises),
+    "hopeless": elastic(start=all_or_nothing),
 }

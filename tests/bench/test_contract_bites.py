@@ -38,7 +38,7 @@ from matterloop.predict.wren import CARD as WREN
 from matterloop.predict.wren import Wren
 from matterloop.represent.wyckoff_gene import WyckoffGene
 
-from .planted import SHIFTS, part
+from .planted import SHIFTS, all_or_nothing, no_single_atoms, part, start_in_place
 from .planted_elasticity import BUGS as ELASTICITY, SOUND as ELASTIC
 from .planted_explanations import BUGS as EXPLANATION
 from .planted_explanations import SOUND as EXPLAIN
@@ -403,23 +403,6 @@ class Relaxing:
 def relaxing(shift=None, start=None, dropped=(), fixed=None):
     return part("measure", lambda **o: Relaxing(shift, start, dropped, fixed, **o), ("relaxes", "pressure", "keeps_symmetry"), tolerance=1e-6,
                 tolerance_reason="end points of an iteration")
-
-
-def start_in_place(c):
-    c.frac.add_(1.0)
-    return c
-
-
-def no_single_atoms(c):
-    if c.atoms == 1:
-        raise IndexError("squeezed away")
-    return c
-
-
-def all_or_nothing(c):
-    if float((c.frac[c.offsets[:-1]] - c.frac[(c.offsets[:-1] + 1).clamp(max=c.atoms - 1)]).abs().sum(1).min()) == 0 and c.atoms > 1:
-        raise RuntimeError("an energy is infinite")
-    return c
 
 
 RELAXING = {name: relaxing(f) for name, f in SHIFTS.items()} | {
